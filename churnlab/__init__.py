@@ -1,0 +1,1 @@
+"""Tools of the course: export notebooks as scripts, run them, review their tables, check the machine."""

