@@ -202,7 +202,8 @@ def _collect(notebook: nbformat.NotebookNode, name: str) -> Script:
                     raise ExportError(f"{where}: a second parameters cell.", "Merge the two.")
                 script.parameters = read_parameters(cell.source, where)
             else:
-                _sort_cell(cell.source, narration, script, where)
+                lead = "" if "script-only" in tags else narration  # the page tells another story
+                _sort_cell(cell.source, lead, script, where)
             narration = ""
     if not script.promise:
         raise ExportError(
@@ -263,20 +264,23 @@ def _promise(markdown: str) -> str:
 
 
 def _narration(markdown: str) -> str:
-    """The heading and the first paragraph before a cell, as a comment.
+    """The last heading of a cell and the paragraph that leads to the code, as a comment.
 
     Directives and paragraphs that quote numbers of a run are for the page only.
     """
+    before, heading, section = markdown.strip().rpartition("\n#")
+    section = f"#{section}" if heading else before or section
+    paragraphs = re.split(r"\n\s*\n", section)
     kept = []
-    for paragraph in re.split(r"\n\s*\n", markdown.strip()):
-        if heading := re.match(r"#+\s+(.*)", paragraph):
-            kept = [_plain(heading[1])]
-            paragraph = "\n".join(paragraph.split("\n")[1:]).strip()
-        if re.match(r"(`{3}|:{3}|\||>|[-*] |\d+\. |<|\$)", paragraph) or not paragraph:
-            continue
-        if "{glue" not in paragraph:
-            kept.append(_plain(paragraph))
-        break
+    if title := re.match(r"#+\s+(.*)", paragraphs[0]):
+        kept = [_plain(title[1])]
+        paragraphs[0] = "\n".join(paragraphs[0].split("\n")[1:])
+    else:
+        paragraphs = paragraphs[-1:]
+    prose = [p.strip() for p in paragraphs if p.strip()]
+    prose = [p for p in prose if not re.match(r"(`{3}|:{3}|\||>|[-*] |\d+\. |<|\$)", p)]
+    if prose and "{glue" not in prose[0]:
+        kept.append(_plain(prose[0]))
     wrapped = (textwrap.fill(text, LINE_LENGTH - 6) for text in kept)
     return "\n".join(f"# {line}" for text in wrapped for line in text.split("\n"))
 
@@ -304,7 +308,8 @@ def _library(script: Script, name: str) -> str:
 
 def _program(script: Script, name: str) -> str:
     imports = dict.fromkeys(["import argparse", *script.imports])
-    unpack = [f"    {p.name} = options.{p.name}" for p in script.parameters]
+    used = {n.id for n in ast.walk(ast.parse("\n".join(script.body))) if isinstance(n, ast.Name)}
+    unpack = [f"    {p.name} = options.{p.name}" for p in script.parameters if p.name in used]
     main = [
         "def main(arguments: list[str] | None = None) -> None:",
         f'    """Run the steps of notebooks/{name}.ipynb."""',

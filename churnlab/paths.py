@@ -1,5 +1,6 @@
 """Where things live in a checkout of the course."""
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -7,5 +8,11 @@ NOTEBOOKS = ROOT / "notebooks"
 SCRIPTS = ROOT / "scripts_generated"
 BUILD = ROOT / "_build"
 EXECUTED = BUILD / "executed"
+BOOK = BUILD / "book" / "_build" / "html"
 LAB = ROOT / "lab"
 LOCK = ROOT / "requirements" / "course.txt"
+
+
+def lake() -> str:
+    """Return the lake: CHURNLAB_LAKE, else the checkout's own folder."""
+    return os.environ.get("CHURNLAB_LAKE") or str(ROOT / "lake")

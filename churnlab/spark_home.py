@@ -53,4 +53,8 @@ def configure_spark(spark_home: Path = SPARK_HOME) -> Path:
         for name, value in values.items():
             text = text.replace(name, value)
         (conf / source.name).write_text(text, encoding="utf-8")
+    # A kernel starts Spark's Python workers as `python3` unless told otherwise, and the first
+    # python3 on the PATH need not be this environment's.
+    start_up = "import os, sys; os.environ.setdefault('PYSPARK_PYTHON', sys.executable)\n"
+    (spark_home.parent / "churnlab_spark.pth").write_text(start_up, encoding="utf-8")
     return conf

@@ -8,9 +8,12 @@ import os
 import re
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime, timezone
 
 import numpy as np
+import pandas as pd
 from pyarrow import fs as pafs
 from pyspark.ml import PipelineModel
 from pyspark.ml.feature import OneHotEncoder, StringIndexer, VectorAssembler
@@ -288,6 +291,17 @@ def clean(judged: DataFrame, labelled: bool = True) -> DataFrame:
     return good.select("customer_id", *CATEGORIES, *AMOUNTS, *label)
 
 
+def check_share(rows: int, quarantined: int, limit: float, source: str) -> None:
+    """Raise DataContractError if there are no rows, or too many bad ones."""
+    if rows == 0:
+        raise DataContractError(f"{source} holds no customers. Land the data again.")
+    if quarantined > limit * rows:
+        raise DataContractError(
+            f"{quarantined} of {rows} rows of {source} break the data contract, more than the "
+            f"limit of {limit:.0%}. Mend the file, or accept the loss by --max-quarantined."
+        )
+
+
 SPLIT_SALT = "churnlab"
 
 
@@ -507,6 +521,18 @@ def feature_names() -> list[tuple[str, str]]:
     return onehot + [(name, "") for name in AMOUNTS]
 
 
+def featurise(features: PipelineModel, customers: DataFrame, partitions: int = 1) -> DataFrame:
+    """Return customer_id, split, churn, label and features, in a reproducible order, cached."""
+    labelled = customers.withColumn("label", (F.col("churn") == "yes").cast("double"))
+    return (
+        features.transform(labelled)
+        .select("customer_id", "split", "churn", "label", "features")
+        .repartition(partitions, "customer_id")
+        .sortWithinPartitions("customer_id")
+        .cache()
+    )
+
+
 def column_importance(importances: np.ndarray) -> dict[str, float]:
     """Fold importances of the vector's positions back to the original columns, largest first."""
     folded = dict.fromkeys([*CATEGORIES, *AMOUNTS], 0.0)
@@ -593,6 +619,12 @@ def decision_metrics(bins, threshold: float) -> dict[str, float]:
     }  # fmt: skip
 
 
+def decision_column(threshold: float) -> F.Column:
+    """Return "yes" for a ``churn_probability`` from the threshold's bin on, else "no"."""
+    churns = F.floor(F.col("churn_probability") * BINS) >= round(threshold * BINS)
+    return F.when(churns, "yes").otherwise("no")
+
+
 def cheapest_threshold(bins, missed_churner: float, offer: float) -> float:
     """Return the threshold with the least total cost.
 
@@ -633,6 +665,35 @@ def calibration(bins, groups: int = 10) -> list[tuple[float, float, float]]:
     return [(r.predicted, r.churners, g / groups) for g, r in rates.iterrows()]
 
 
+def fold_column(repeat: int = 0, folds: int = 5) -> F.Column:
+    """Return the customer's fold in [0, folds); another ``repeat`` sorts the customers anew."""
+    return hash_bucket("customer_id", f"fold-{repeat}", folds)
+
+
+def cross_validate(
+    estimator, rows: DataFrame, folds: int = 5, repeat: int = 0, parallelism: int = 2
+):
+    """Return the score bins of held-out predictions, a pandas DataFrame with a column ``fold``.
+
+    ``rows`` has customer_id, features and label, and should be cached.
+    """
+    folded = rows.withColumn("fold", fold_column(repeat, folds))
+
+    def one_fold(fold: int):
+        model = estimator.fit(folded.where(F.col("fold") != fold))
+        held_out = model.transform(folded.where(F.col("fold") == fold))
+        return score_bins(with_probability(held_out)).toPandas().assign(fold=fold)
+
+    with ThreadPoolExecutor(parallelism) as pool:
+        return pd.concat(pool.map(one_fold, range(folds)), ignore_index=True)
+
+
+def mean_and_spread(bins) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the mean and the standard deviation over folds of each probability metric."""
+    folds = pd.DataFrame([probability_metrics(rows) for _, rows in bins.groupby("fold")])
+    return folds.mean().to_dict(), folds.std().to_dict()
+
+
 def data_fingerprint(rows: DataFrame) -> str:
     """Return a fingerprint of the rows that ignores their order and partitioning; one job."""
     hashes = F.xxhash64(*sorted(rows.columns)).cast("decimal(38,0)")
@@ -652,6 +713,91 @@ def save_model(model: PipelineModel, lake: str, model_version: str) -> str:
     uri = new_attempt(join_uri(lake, "models", model_version))
     model.save(uri)
     return uri
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A fitted model and what it rests on.
+
+    ``mean`` and ``spread`` are those of cross-validation; ``more_metrics`` are further rows
+    (evaluation, metric, value, standard deviation) of model_metrics.
+    """
+
+    pipeline_id: str
+    step: str
+    model: PipelineModel
+    parameters: dict
+    threshold: float
+    mean: dict[str, float]
+    spread: dict[str, float]
+    data_pipeline_id: str
+    data_fingerprint: str
+    more_metrics: tuple = ()
+
+    @property
+    def version(self) -> str:
+        """Return the model version: the run and the step that made it."""
+        return f"{self.pipeline_id}-{self.step}"
+
+
+def write_rows(
+    spark: SparkSession, rows: list[tuple], dataset: str, name: str, candidate: Candidate
+) -> None:
+    """Write rows about a candidate; they follow the table's contract after model_version."""
+    stamped = [(candidate.version, *row) for row in rows]
+    frame = spark.createDataFrame(stamped, TABLES[name]).coalesce(1)
+    write_table(frame, dataset, name, candidate.pipeline_id, candidate.step)
+
+
+def write_evidence(candidate: Candidate, predictions: DataFrame, bins, dataset: str) -> dict:
+    """Write test_predictions, model_metrics and metric_curves; return the test's metrics.
+
+    ``predictions`` has customer_id, churn and churn_probability, ``bins`` are theirs.
+    """
+    test = probability_metrics(bins) | decision_metrics(bins, candidate.threshold)
+    metrics = [("cross-validation", k, v, candidate.spread[k]) for k, v in candidate.mean.items()]
+    metrics += [("test", name, value, None) for name, value in test.items()]
+    metrics += candidate.more_metrics
+    curves = [("test", *point) for point in curve_points(bins)]
+    tested = predictions.withColumns(
+        {
+            "model_version": F.lit(candidate.version),
+            "prediction": decision_column(candidate.threshold),
+        }
+    )
+    write_table(tested, dataset, "test_predictions", candidate.pipeline_id, candidate.step)
+    write_rows(predictions.sparkSession, metrics, dataset, "model_metrics", candidate)
+    write_rows(predictions.sparkSession, curves, dataset, "metric_curves", candidate)
+    return test
+
+
+def publish_candidate(
+    candidate: Candidate, predictions: DataFrame, bins, lake: str, dataset: str
+) -> dict:
+    """Save a candidate with its evidence and register it; return its row of the registry."""
+    model_uri = save_model(candidate.model, lake, candidate.version)
+    test = write_evidence(candidate, predictions, bins, dataset)
+    metrics_uri = join_uri(lake, "metrics", candidate.pipeline_id, f"{candidate.step}.json")
+    known = {"model_version": candidate.version, "threshold": candidate.threshold}
+    evaluations = {"test": test, "cross_validation": candidate.mean, "spread": candidate.spread}
+    write_text(metrics_uri, json.dumps(known | evaluations, indent=2))
+    entry = {
+        "stage": "candidate",
+        "algorithm": "random forest",
+        "model_uri": model_uri,
+        "metrics_uri": metrics_uri,
+        "data_pipeline_id": candidate.data_pipeline_id,
+        "data_fingerprint": candidate.data_fingerprint,
+        "parameters": json.dumps(candidate.parameters, sort_keys=True),
+        "parameters_fingerprint": parameters_fingerprint(candidate.parameters),
+        "threshold": candidate.threshold,
+        "roc_auc": test["roc_auc"],
+        "average_precision": test["average_precision"],
+    }
+    rows = [tuple(entry.values())]
+    write_rows(predictions.sparkSession, rows, dataset, "model_registry", candidate)
+    delete_other_attempts(model_uri.rpartition("/")[0], model_uri)
+    return entry
 
 
 def registered_model(spark: SparkSession, dataset: str, model_version: str = "best") -> dict:

@@ -1,0 +1,104 @@
+"""The page of `notebooks/x.ipynb` is made from its executed copy, `_build/executed/x.ipynb`.
+
+The committed notebooks have no outputs. papermill runs them into `executed_notebooks_dir`; the text
+that Sphinx reads for the page is that copy, prepared for reading. A copy that is missing, failed or
+was made from other cells is a warning, hence an error under `-W`.
+"""
+
+from pathlib import Path
+
+import nbformat
+from sphinx.util import logging
+
+from churnlab.exercises import is_solution, stub_cell
+
+MEND = "Run `make course` to execute the notebooks again."
+FAILURE_TAG = "papermill-error-cell-tag"
+INJECTED_TAG = "injected-parameters"
+
+logger = logging.getLogger(__name__)
+
+
+def show_executed_copy(app, docname, source):
+    """`source-read`: replace the text of a notebook by its executed copy."""
+    if Path(app.env.doc2path(docname)).suffix != ".ipynb":
+        return
+    committed = nbformat.reads(source[0], as_version=4)
+    notebook = _executed_copy(app, docname, committed) or committed
+    source[0] = nbformat.writes(for_reading(notebook))
+
+
+def for_reading(notebook):
+    """The notebook as its page shows it: stubs before folded solutions, no traces of the runner."""
+    cells = []
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        cell.metadata.pop("papermill", None)
+        if INJECTED_TAG in tags:
+            cell.metadata.tags = [*tags, "remove-cell"]
+        if is_solution(cell):
+            cells.append(stub_cell(cell))
+            cell.metadata.tags = [tag for tag in tags if not tag.startswith("hide-")]
+            cell.metadata.tags.append("hide-cell")
+            cell.metadata.setdefault("mystnb", {}).update(
+                code_prompt_show="Show the solution", code_prompt_hide="Hide the solution"
+            )
+        cells.append(cell)
+    notebook.cells = cells
+    # Interactive widgets would load their scripts from another host.
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata.pop("papermill", None)
+    return notebook
+
+
+def _executed_copy(app, docname, committed):
+    """The executed copy of a notebook, or None with a warning that says what is wrong with it."""
+    folder = Path(app.srcdir) / app.config.executed_notebooks_dir
+    path = folder / f"{Path(docname).name}.ipynb"
+    app.env.note_dependency(str(path))
+    shown = f"{app.config.executed_notebooks_dir}/{path.name}"
+
+    def warn(problem, subtype):
+        logger.warning(
+            "%s %s", problem, MEND, type="executed_notebooks", subtype=subtype, location=docname
+        )
+
+    if not path.is_file():
+        warn(f"This notebook has no executed copy at {shown}.", "missing")
+        return None
+    try:
+        executed = nbformat.read(path, as_version=4)
+    except (ValueError, nbformat.ValidationError) as error:
+        warn(f"The executed copy {shown} cannot be read ({error}).", "unreadable")
+        return None
+    if failure := _failure(executed):
+        warn(f"The executed copy {shown} ends in an error: {failure}.", "failed")
+    elif _cells_to_compare(executed) != _cells_to_compare(committed):
+        warn(f"The executed copy {shown} is stale: its cells differ from the notebook.", "stale")
+    return executed
+
+
+def _cells_to_compare(notebook):
+    return [
+        (cell.cell_type, cell.source.strip())
+        for cell in notebook.cells
+        if not {INJECTED_TAG, FAILURE_TAG} & set(cell.metadata.get("tags", []))
+    ]
+
+
+def _failure(notebook):
+    """The first error of a notebook, other than those a cell is there to show."""
+    for cell in notebook.cells:
+        if "raises-exception" in cell.metadata.get("tags", []):
+            continue
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                return f"{output.ename}: {output.evalue}"
+    return None
+
+
+def setup(app):
+    """Register the extension with Sphinx."""
+    app.add_config_value("executed_notebooks_dir", "_build/executed", "env", str)
+    app.connect("source-read", show_executed_copy)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,226 @@
+"""The command line: `churnlab --help`."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from churnlab import paths
+from churnlab.errors import CourseError
+
+app = typer.Typer(
+    help="Run, export and check the course.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+errors = Console(stderr=True)
+debugging = False
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the trace of an error.")] = False,
+) -> None:
+    """Options that come before the command."""
+    global debugging
+    debugging = debug
+
+
+@app.command()
+def setup() -> None:
+    """Put the laptop's Spark settings into this environment."""
+    from churnlab.spark_home import configure_spark
+
+    console.print(f"Spark settings are in {configure_spark()}", highlight=False)
+
+
+@app.command()
+def doctor() -> None:
+    """Check the machine: Python, Java, packages, memory, disk, ports, lake."""
+    from churnlab.doctor import examine, healthy
+
+    table = Table("Check", "State", "Found", "Mend", box=None, pad_edge=False)
+    colour = {"ok": "green", "warning": "yellow", "trouble": "red"}
+    findings = []
+    for finding in examine():
+        findings.append(finding)
+        state = f"[{colour[finding.state]}]{finding.state}[/]"
+        table.add_row(finding.check, state, finding.detail, finding.mend)
+    console.print(table)
+    healthy(findings)
+
+
+@app.command()
+def export(
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare only; fail on a difference.")
+    ] = False,
+) -> None:
+    """Export the notebooks to scripts_generated/."""
+    from churnlab.exporter import export_all
+
+    changed = export_all(paths.NOTEBOOKS, paths.SCRIPTS, check)
+    console.print(f"Written: {', '.join(changed)}" if changed else "Scripts match the notebooks.")
+
+
+@app.command()
+def run(
+    modules: Annotated[
+        list[str] | None, typer.Argument(help="Numbers or names, such as 05; all if none.")
+    ] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="A parameter, as name=value.")
+    ] = None,
+    data: Annotated[
+        str, typer.Option(help="auto, real, synthetic, or the path of a CSV file.")
+    ] = "auto",
+    rows: Annotated[int | None, typer.Option(help="How many customers to generate.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Tune a small grid.")] = False,
+    lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
+) -> None:
+    """Run notebooks in order, from fresh kernels, and keep the executed copies for the book."""
+    from churnlab.runner import find_notebooks, run_course
+
+    parameters = dict(_assignment(text) for text in parameter or [])
+    chosen = {path.stem for path in find_notebooks(modules or [])}
+    if "03-customer-data" in chosen:
+        parameters |= {"source": _data_source(data)} | ({"rows": rows} if rows else {})
+    if "06-hyperparameter-tuning" in chosen and quick:
+        parameters["quick"] = True
+    runs = run_course(
+        modules or [],
+        parameters,
+        str(Path(lake).resolve()) if lake and "://" not in lake else lake or paths.lake(),
+        announce=lambda name: console.print(f"[bold]{name}[/]"),
+        progress=sys.stderr.isatty(),
+    )
+    table = Table("Module", "Seconds", "Result", title="What ran", title_justify="left")
+    for module in runs:
+        table.add_row(module.name, f"{module.seconds:.0f}", module.headline)
+    console.print(table)
+
+
+@app.command(
+    "run-script",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def run_script(
+    context: typer.Context,
+    step: Annotated[str, typer.Argument(help="A script, such as preprocessing.")],
+) -> None:
+    """Run a generated script with spark-submit; its options go after `--`.
+
+    Without --lake and --pipeline-id the course's lake and a fresh id are used.
+    """
+    from churnlab import submit
+    from churnlab.library import common_utils
+
+    arguments = list(context.args)
+    given = {argument.partition("=")[0] for argument in arguments}
+    if "--help" not in given:
+        if "--pipeline-id" not in given:
+            arguments += ["--pipeline-id", common_utils().new_pipeline_id()]
+        if "--lake" not in given:
+            arguments += ["--lake", paths.lake()]
+    errors.print(f"spark-submit {step} {' '.join(arguments)}", style="dim", highlight=False)
+    finished = submit.run_script(step, arguments)
+    if finished.returncode:
+        errors.print(f"{step} ended with status {finished.returncode}.", style="red")
+        raise typer.Exit(finished.returncode)
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="A query in BigQuery's dialect.")],
+    dataset: Annotated[str, typer.Option(help="The dataset whose tables you name.")] = "churn",
+    lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
+) -> None:
+    """Answer a review query over the tables of the lake."""
+    from churnlab.review import answer
+
+    frame = answer(query, dataset, lake or paths.lake())
+    table = Table(*map(str, frame.columns))
+    for row in frame.itertuples(index=False):
+        table.add_row(*map(str, row))
+    console.print(table)
+
+
+@app.command()
+def lab(
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 8888,
+    browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
+) -> None:
+    """Start JupyterLab, Spark monitor on, with your own copies of the notebooks in lab/."""
+    from churnlab.exercises import write_learner_copies
+    from churnlab.lab import start_lab
+
+    for kept in write_learner_copies(paths.NOTEBOOKS, paths.LAB).kept:
+        console.print(f"{kept}: you changed it, so it stays as it is.", highlight=False)
+    raise typer.Exit(start_lab(port, browser, paths.ROOT))
+
+
+@app.command()
+def book() -> None:
+    """Build the book from the executed notebooks."""
+    from churnlab.book import build
+
+    console.print(f"The book is at {build()}", highlight=False)
+
+
+@app.command()
+def serve(port: Annotated[int, typer.Option(help="The port to listen on.")] = 8000) -> None:
+    """Serve the built book on this machine only."""
+    from churnlab.book import serve as serve_book
+
+    serve_book(port, announce=lambda url: console.print(f"The book is at {url} (Ctrl-C ends)"))
+
+
+def _assignment(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise CourseError(f"{text!r} is not a parameter.", "Write name=value.")
+    for convert in (int, float):
+        try:
+            return name, convert(value)
+        except ValueError:
+            continue
+    return name, {"true": True, "false": False}.get(value.lower(), value)
+
+
+def _data_source(data: str) -> str:
+    if data in ("auto", "real", "synthetic") or "://" in data:
+        return data
+    if not Path(data).exists():
+        raise CourseError(
+            f"There is no data file {data}.", "DATA is auto, real, synthetic, or a CSV file's path."
+        )
+    return str(Path(data).resolve())
+
+
+def main() -> None:
+    """Run the command line; an error is one clear line and a non-zero status."""
+    try:
+        app()
+    except CourseError as error:
+        if debugging:
+            raise
+        errors.print(f"[red]error:[/] {error.problem}", highlight=False)
+        if error.mend:
+            errors.print(error.mend, highlight=False)
+        sys.exit(1)
+    except (subprocess.CalledProcessError, OSError) as error:
+        if debugging:
+            raise
+        errors.print(f"[red]error:[/] {error}", highlight=False)
+        errors.print("`churnlab doctor` checks this machine; --debug shows the trace.")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

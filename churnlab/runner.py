@@ -1,0 +1,180 @@
+"""Run the notebooks in order with papermill and record what came of it."""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import nbformat
+import papermill
+from papermill.exceptions import PapermillExecutionError
+from papermill.inspection import inspect_notebook
+
+from churnlab import paths, spark_home
+from churnlab.errors import CourseError
+from churnlab.library import common_utils
+
+SHOWN_VERSIONS = ("pyspark", "pandas", "pyarrow", "scikit-learn", "papermill", "jupyter-book")
+
+
+@dataclass(frozen=True)
+class ModuleRun:
+    """How one notebook ran."""
+
+    name: str
+    title: str
+    seconds: float
+    headline: str
+
+
+def find_notebooks(wanted: Iterable[str] = ()) -> list[Path]:
+    """Return the notebooks in reading order: all, or those named by number, name or file.
+
+    Raises CourseError for a name that no notebook has.
+    """
+    notebooks = sorted(paths.NOTEBOOKS.glob("[0-9][0-9]-*.ipynb"))
+    names = [Path(name).stem for name in wanted]
+    for name in names:
+        if not any(_is_called(path, name) for path in notebooks):
+            known = ", ".join(path.stem for path in notebooks)
+            raise CourseError(f"There is no module {name!r}.", f"Modules are {known}.")
+    return [p for p in notebooks if not names or any(_is_called(p, name) for name in names)]
+
+
+def _is_called(notebook: Path, name: str) -> bool:
+    number, _, rest = notebook.stem.partition("-")
+    return name.replace("_", "-") in (number, rest, notebook.stem, str(int(number)))
+
+
+def run_notebook(
+    notebook: Path, parameters: dict, output: Path, lake: str, progress: bool = True
+) -> ModuleRun:
+    """Run one notebook from a fresh kernel and keep the executed copy.
+
+    Only parameters that the notebook declares are handed over. A run that fails raises
+    CourseError, leaves an earlier executed copy alone and its own beside it.
+    """
+    declared = inspect_notebook(str(notebook))
+    partial = output.with_suffix(".failed.ipynb")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    try:
+        with _environment(CHURNLAB_LAKE=lake, CHURNLAB_CODE=str(paths.SCRIPTS)):
+            papermill.execute_notebook(
+                str(notebook),
+                str(partial),
+                parameters={k: v for k, v in parameters.items() if k in declared},
+                cwd=str(notebook.parent),
+                progress_bar=progress,
+            )
+    except PapermillExecutionError as error:
+        raise CourseError(
+            f"{notebook.name}, cell {error.cell_index + 1}: {error.ename}: {error.evalue}",
+            f"The run up to there is in {partial}.",
+        ) from error
+    partial.replace(output)
+    executed = nbformat.read(output, as_version=4)
+    return ModuleRun(
+        notebook.stem, _title(executed), time.monotonic() - started, glued(executed, "headline")
+    )
+
+
+def check_parameters(notebooks: list[Path], parameters: dict) -> None:
+    """Raise CourseError for a parameter that none of the notebooks declares.
+
+    Papermill takes unknown names without a word, and the default would run instead.
+    """
+    declared = {name for path in notebooks for name in inspect_notebook(str(path))}
+    if unknown := sorted(set(parameters) - declared):
+        raise CourseError(
+            f"No module to run has the parameter {', '.join(unknown)}.",
+            f"They have {', '.join(sorted(declared))}.",
+        )
+
+
+def glued(notebook: nbformat.NotebookNode, name: str) -> str:
+    """Return a value that a notebook glued under a name, or "" if it did not."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.get("metadata", {}).get("scrapbook", {}).get("name") == name:
+                return output["data"]["application/papermill.record/text/plain"].strip("'\"")
+    return ""
+
+
+def write_record(modules: list[ModuleRun], started: datetime, lake: str) -> Path:
+    """Write what the status page of the book shows: run times, data source, versions."""
+    target = paths.EXECUTED / "run.json"
+    known = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {}
+    ran = {run["name"]: run for run in known.get("modules", [])}
+    ran |= {module.name: asdict(module) for module in modules}
+    names = [path.stem for path in find_notebooks()]
+    source = Path(lake) / "raw" / "customers_source.json"
+    data = json.loads(source.read_text(encoding="utf-8")) if source.exists() else {}
+    record = {
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": sum(run["seconds"] for run in ran.values()),
+        "data_source": data.get("label", "unknown"),
+        "rows": data.get("rows", 0),
+        "modules": [ran[name] for name in names if name in ran],
+        "versions": _versions(),
+        "commit": _commit(),
+    }
+    target.write_text(json.dumps(record, indent=2), encoding="utf-8")
+    return target
+
+
+def run_course(
+    wanted: Iterable[str], parameters: dict, lake: str, announce, progress: bool = True
+) -> list[ModuleRun]:
+    """Run the wanted modules in order under one pipeline id; ``announce`` is called before each."""
+    notebooks = find_notebooks(wanted)
+    check_parameters(notebooks, parameters)
+    parameters = {"pipeline_id": common_utils().new_pipeline_id(), "lake": lake} | parameters
+    started, runs = datetime.now(UTC), []
+    for notebook in notebooks:
+        announce(notebook.stem)
+        output = paths.EXECUTED / notebook.name
+        runs.append(run_notebook(notebook, parameters, output, lake, progress))
+        write_record(runs, started, lake)
+    return runs
+
+
+def _title(notebook: nbformat.NotebookNode) -> str:
+    sources = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    lines = (line for source in sources for line in source.splitlines())
+    return next((line.lstrip("# ") for line in lines if line.startswith("# ")), "")
+
+
+def _versions() -> dict[str, str]:
+    found = {name: version(name) for name in SHOWN_VERSIONS}
+    java = spark_home.java_version(spark_home.java_home())
+    return {"python": platform.python_version(), "java": java} | found
+
+
+def _commit() -> str | None:
+    command = ["git", "-C", str(paths.ROOT), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
+    except OSError:
+        return None
+
+
+@contextmanager
+def _environment(**values: str):
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

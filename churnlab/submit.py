@@ -1,0 +1,41 @@
+"""Run a generated script with spark-submit, as production does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from churnlab import paths
+from churnlab.errors import CourseError
+
+
+def find_script(step: str) -> Path:
+    """Return the generated script of a step. Raises CourseError for an unknown one."""
+    known = sorted(path.stem for path in paths.SCRIPTS.glob("*.py") if path.stem != "common_utils")
+    name = step.replace("-", "_").removesuffix(".py")
+    if name not in known:
+        raise CourseError(f"There is no script {step!r}.", f"Scripts are {', '.join(known)}.")
+    return paths.SCRIPTS / f"{name}.py"
+
+
+def submit_command(step: str, arguments: list[str], conf: dict[str, str] | None = None) -> list[str]:
+    """Return the spark-submit command line of a step."""
+    settings = [word for name, value in (conf or {}).items() for word in ("--conf", f"{name}={value}")]
+    return [
+        str(Path(sys.executable).with_name("spark-submit")),
+        *settings,
+        "--py-files",
+        str(paths.SCRIPTS / "common_utils.py"),
+        str(find_script(step)),
+        *arguments,
+    ]
+
+
+def run_script(step: str, arguments: list[str], conf: dict[str, str] | None = None, **options):
+    """Run a step by spark-submit and return the finished process; options go to subprocess.run.
+
+    The environment's own Spark is used, whatever SPARK_HOME says.
+    """
+    env = options.pop("env", os.environ)
+    env = {name: value for name, value in env.items() if name != "SPARK_HOME"}
+    return subprocess.run(submit_command(step, arguments, conf), env=env, **options)

@@ -1,0 +1,642 @@
+# Generated from notebooks/03-customer-data.ipynb by `make export`; do not edit.
+"""Land the raw customers in the lake, say where they come from, and generate faithful ones, in any
+number, where the real file is missing.
+"""
+
+import argparse
+import hashlib
+import http.client
+import json
+import math
+import os
+import random
+import time
+import urllib.request
+from bisect import bisect_left
+
+from common_utils import (
+    RAW_COLUMNS,
+    DataContractError,
+    StepError,
+    check_lake,
+    check_pipeline_id,
+    closing_line,
+    dataset_root,
+    delete_folder,
+    exists,
+    filesystem,
+    join_uri,
+    raw_files,
+    read_raw,
+    read_text,
+    write_text,
+)
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+DOWNLOAD_URL = (
+    "https://raw.githubusercontent.com/IBM/telco-customer-churn-on-icp4d/master/data/"
+    "Telco-Customer-Churn.csv"
+)
+
+
+DOWNLOAD_SECONDS = 10
+
+
+REAL_ROWS = 7043
+
+
+def shuffled(number: str, left_size: int, right_size: int, key: int) -> tuple[F.Column, F.Column]:
+    """Return the two parts of a number below left_size · right_size, one-to-one and in disorder."""
+    left, right = F.expr(f"{number} div {right_size}"), F.expr(f"{number} % {right_size}")
+    for turn in range(2):
+        shift = F.xxhash64(right, F.lit(key).cast("long"), F.lit(2 * turn))
+        left = (left + F.pmod(shift, F.lit(left_size))) % left_size
+        shift = F.xxhash64(left, F.lit(key).cast("long"), F.lit(2 * turn + 1))
+        right = (right + F.pmod(shift, F.lit(right_size))) % right_size
+    return left, right
+
+
+def seed_of(seed: int, purpose: str) -> random.Random:
+    """Return Python's own generator for the few constants that depend on the seed."""
+    return random.Random(f"{seed} {purpose}")
+
+
+ID_DIGITS = 10**4
+
+
+ID_LETTERS = 26**5
+
+
+def customer_id(seed: int) -> F.Column:
+    """Return ids such as 7590-VHVEG, unique by construction."""
+    digits, letters = shuffled("id", ID_DIGITS, ID_LETTERS, seed_of(seed, "id").getrandbits(62))
+    spelled = [F.floor(letters / 26**place) % 26 + 65 for place in range(5)]
+    letter = [F.char(code) for code in spelled]
+    return F.concat(F.lpad(digits.cast("string"), 4, "0"), F.lit("-"), *letter)
+
+
+def mirrored(base: int, size: int, shift: float) -> F.Column:
+    """Return a ruler: the digits of ``place`` (below ``size``) mirrored at the point, then shifted."""
+    powers = [base**digit for digit in range(max(1, math.ceil(math.log(size, base) + 1e-9)))]
+    terms = [f"((place div {power}) % {base}) / {power * base}D" for power in powers]
+    return (F.expr(" + ".join(terms)) + F.lit(shift)) % 1.0
+
+
+RULERS = {
+    "contract": 1,
+    "product": 2,
+    "bill": 3,
+    "leaving": 5,
+    "payment": 7,
+    "person": 11,
+    "total": 13,
+}
+
+
+def with_rulers(numbers: DataFrame, rows: int, seed: int) -> DataFrame:
+    """Add the shuffled ``place`` of each row number ``id``, and the rulers."""
+    root = math.isqrt(rows - 1) + 1
+    height = min(range(root, 2 * root + 1), key=lambda size: -rows % size)
+    width = -(
+        -rows // height
+    )  # height · width is the first such product, equal to rows or little more
+    left, right = shuffled("id", height, width, seed_of(seed, "place").getrandbits(62))
+    size = height * width
+    rulers = {"contract_ruler": (F.col("place") + 0.5) / size}
+    for name, base in RULERS.items():
+        if base > 1:
+            rulers[f"{name}_ruler"] = mirrored(base, size, seed_of(seed, name).random())
+    return numbers.withColumn("place", left * width + right).withColumns(rulers)
+
+
+MONTHS = (
+    11, 613, 238, 200, 176, 133, 110, 131, 123, 119, 116, 99, 117, 109, 76, 99, 80, 87, 97, 73, 71, 63, 90,
+    85, 94, 79, 79, 72, 57, 72, 72, 65, 69, 64, 65, 88, 50, 65, 59, 56, 64, 70, 65, 65, 51, 61, 74, 68, 64,
+    66, 68, 68, 80, 70, 68, 64, 80, 65, 67, 60, 76, 76, 70, 72, 80, 76, 89, 98, 100, 95, 119, 170, 362,
+)  # fmt: skip
+
+
+BANDS = (1, 5, 12, 24, 36, 48, 60, 71, 72)  # the last months of nine bands of tenure
+
+
+def interval(ruler: str, cuts: list[float], first: int = 0) -> F.Column:
+    """Return the number of the interval between sorted cuts that a ruler's mark falls into."""
+    if not cuts:
+        return F.lit(first)
+    half = len(cuts) // 2
+    below = interval(ruler, cuts[:half], first)
+    above = interval(ruler, cuts[half + 1 :], first + half + 1)
+    return F.when(F.col(ruler) < cuts[half], below).otherwise(above)
+
+
+def look_up(values: list[float], position: F.Column) -> F.Column:
+    """Return the value at a position of a constant list."""
+    return F.array(*[F.lit(value) for value in values])[position]
+
+
+def with_tenure(customers: DataFrame) -> DataFrame:
+    """Add ``tenure`` and its ``band``, and use up a part of the contract ruler."""
+    edges = [sum(MONTHS[:month]) / sum(MONTHS) for month in range(len(MONTHS) + 1)]
+    tenure = F.col("tenure")
+    rest = (F.col("contract_ruler") - look_up(edges[:-1], tenure)) / look_up(
+        [count / sum(MONTHS) for count in MONTHS], tenure
+    )
+    band = look_up([bisect_left(BANDS, month) for month in range(len(MONTHS))], tenure)
+    months = customers.withColumn("tenure", interval("contract_ruler", edges[1:-1]))
+    return months.withColumns({"contract_ruler": rest, "band": band})
+
+
+ONLINE = "no_internet = 0"
+
+
+BILLED = "tenure > 0"
+
+
+DECISIONS = {
+    "month_to_month": ("contract", BILLED), "two_year": ("contract", "month_to_month = 0"),
+    "no_internet": ("product", "true"), "fiber": ("product", ONLINE),
+    "no_phone": ("product", "no_internet + fiber = 0"), "lines": ("product", "no_phone = 0"),
+    "tv": ("product", ONLINE), "movies": ("product", ONLINE), "security": ("product", ONLINE),
+    "backup": ("product", ONLINE), "protection": ("product", ONLINE), "support": ("product", ONLINE),
+    "senior": ("person", "true"), "partner": ("person", "true"), "dependents": ("person", "true"),
+    "male": ("person", "true"), "paperless": ("payment", "true"), "electronic": ("payment", "true"),
+    "mailed": ("payment", "electronic = 0"), "bank": ("payment", "electronic + mailed = 0"),
+    "churn": ("leaving", BILLED),
+}  # fmt: skip
+
+
+def grid(text: str) -> dict[str, list[float]]:
+    """Read a table of hundredths below a line of headings; a dot is nothing."""
+    lines = [line.split() for line in text.strip().splitlines()[1:]]
+    return {name: [0.0 if v == "." else int(v) / 100 for v in values] for name, *values in lines}
+
+
+BY_BAND = grid("""
+decision          0    1    2    3    4    5    6    7    8
+month_to_month  419  307  158   94   34  -34  -94 -218 -513
+two_year         36  -99  -67  -78  -96  -41  -15   78  300
+no_internet      77   30   13  -23  -82 -127 -181 -232 -284
+fiber          -120 -100  -95  -78  -51  -31   13   62  105
+no_phone       -129 -113 -120 -125 -108  -86  -90 -118 -120
+lines          -252 -184 -155 -107  -75  -45  -16   47  134
+tv             -111  -56  -26  -11    3   21   32   34   79
+movies         -106  -67  -27  -28  -12  -10    5   16   50
+security       -128  -59   -9   25   36   61   75  107  188
+backup         -173  -89  -82  -46   -8   24   52  109  182
+protection     -167  -97  -72  -49  -23    8  -14   23   80
+support        -107  -22  -12    2   28   13    5   20    9
+senior         -277 -274 -278 -256 -231 -236 -215 -189 -161
+partner        -143 -103  -60  -30   -9    1   33   67  135
+dependents     -161 -196 -177 -170 -175 -195 -217 -226 -235
+male              2    2    2    2    2    2    2    2    2
+paperless       -23  -34  -13  -12  -19   -1    7   14   33
+electronic      -94 -110 -130 -146 -158 -157 -159 -187 -223
+mailed          158   93   35   15  -34  -63  -96 -146 -242
+bank             10  -40    4  -10   -8    1    7    5   21
+churn           -71 -161 -215 -255 -298 -297 -328 -350 -456
+""")
+
+
+BY_DECISION = grid("""
+decision          1   2    3   4   5   6   7   8   9  10  11  12   13  14  15 16  17 18 19 20
+month_to_month    .   .    .   .   .   .   .   .   .   .   .   .    .   .   .  .   .  .  .  .
+two_year          .   .    .   .   .   .   .   .   .   .   .   .    .   .   .  .   .  .  .  .
+no_internet    -183 139    .   .   .   .   .   .   .   .   .   .    .   .   .  .   .  .  .  .
+fiber           130 -90    .   .   .   .   .   .   .   .   .   .    .   .   .  .   .  .  .  .
+no_phone         34   .    .   .   .   .   .   .   .   .   .   .    .   .   .  .   .  .  .  .
+lines            40  21  -84 105   .   .   .   .   .   .   .   .    .   .   .  .   .  .  .  .
+tv              -57  45    .  42   .   .   .   .   .   .   .   .    .   .   .  .   .  .  .  .
+movies          -45  29    .  22   .   .  79   .   .   .   .   .    .   .   .  .   .  .  .  .
+security        -68  54    . -37   .   . -65 -59   .   .   .   .    .   .   .  .   .  .  .  .
+backup          -16   5    .  -4   .   .  -8 -20   5   .   .   .    .   .   .  .   .  .  .  .
+protection      -62  48    . -23   .   .  57  65   .   3   .   .    .   .   .  .   .  .  .  .
+support         -83 107    . -80   .   .   6   2  19   2   8   .    .   .   .  .   .  .  .  .
+senior           58 -41 -110  90  63  35   .  14 -32   .   1 -49    .   .   .  .   .  .  .  .
+partner         -22  22    9  -3  -9   8  11   .  12   5   8 -11   13   .   .  .   .  .  .  .
+dependents      -39  20   41 -34  -6 -13   5 -17  19  13  -6   7 -183 247   .  .   .  .  .  .
+male              .   .    .   .   .   .   .   .   .   .   .   .    .   .   .  .   .  .  .  .
+paperless        45 -27  -87  65   8  20  39  27 -34   9 -15  -6   32   . -12  .   .  .  .  .
+electronic       57 -58 -125  72  33  15  37  33 -30  -7 -12 -37   25  11 -18  .  27  .  .  .
+mailed           -8  22   42 -58 -13 -26 -18 -27  20  -6 -16  15  -42 -16  13  . -26  .  .  .
+bank             14  -9    .   8   .   1   5   .  -8   . -15   .    .  14  -7  .  -7  .  .  .
+churn            72 -77  -86  94  54  36  31  32 -31 -12   . -28   22   4 -14  .  35 34 -5  8
+""")
+
+
+BY_PRICE = grid("""
+decision          -4  -3  -2  -1    0   1   2   3   4   5   6  7  8 9
+tv_dsl           -12   .   .   .  -48 -17   .   .   .   .   .  .  . .
+tv_fiber           .   .   .   .    4  37   .   .   .   .   .  .  . .
+movies_dsl       -64   .  30   .  -87 -48 -28  -4   .   .   .  .  . .
+movies_fiber       .   .   .   .  -39 -21  26  56   .   .   .  .  . .
+security_dsl     -16   .  40   .   14  21  53  52 105  64   .  .  . .
+security_fiber     .   .   .   .  -47 -57  -2  -9  55  22   .  .  . .
+backup_dsl         5 -36   7 -14  -15  -5   5  14  13  -2   1  .  . .
+backup_fiber       .   .   .   .  -31 -25  -2  -5  24  24  11  .  . .
+protection_dsl   -24  -3 -18 -35  -15 -29 -38 -26 -40 -23 -46  9  . .
+protection_fiber   .   .   .   .    9  15   0   5 -18 -25 -17  8  . .
+support_dsl      -29  15 -14 -37  -29 -20 -34   2  20  31  34 20 57 .
+support_fiber      .   .   .   . -119 -42 -21   6  11  -6  18 14 60 .
+""")
+
+
+EXTRAS = {"no_phone": -4, "lines": 1, "tv": 2, "movies": 2, "security": 1, "backup": 1,
+          "protection": 1, "support": 1}  # fmt: skip
+
+
+def log_odds(decision: str) -> F.Column:
+    """Return a decision's log-odds, given the tenure and the decisions before."""
+    total = look_up(BY_BAND[decision], F.col("band"))
+    for earlier, effect in zip(DECISIONS, BY_DECISION[decision], strict=False):
+        if effect:
+            total = total + effect * F.col(earlier)
+    if f"{decision}_dsl" in BY_PRICE:
+        level = F.col("extras") + 4
+        fiber = look_up(BY_PRICE[f"{decision}_fiber"], level)
+        total = total + F.when(F.col("fiber") == 1, fiber).otherwise(
+            look_up(BY_PRICE[f"{decision}_dsl"], level)
+        )
+    return total
+
+
+def decide(customers: DataFrame, decision: str) -> DataFrame:
+    """Add one decision as 0 or 1, use up a part of its ruler and keep the price of the extras."""
+    ruler, condition = f"{DECISIONS[decision][0]}_ruler", F.expr(DECISIONS[decision][1])
+    chance = F.when(condition, 1 / (1 + F.exp(-log_odds(decision)))).otherwise(0.0)
+    mark, chance_so_far = F.col(ruler), F.col("chance")
+    yes = mark < chance_so_far
+    rest = F.when(yes, mark / chance_so_far).otherwise((mark - chance_so_far) / (1 - chance_so_far))
+    extras = F.col("extras") + EXTRAS.get(decision, 0) * yes.cast("int")
+    decided = {decision: yes.cast("int"), ruler: rest, "extras": extras}
+    return customers.withColumn("chance", chance).withColumns(decided)
+
+
+def with_decisions(customers: DataFrame) -> DataFrame:
+    """Add all decisions."""
+    customers = customers.withColumn("extras", F.lit(0))
+    for decision in DECISIONS:
+        customers = decide(customers, decision)
+    return customers
+
+
+BILLS = (
+    19.96, 24.96, 29.96, 35.05, 40.03, 44.96, 50.0, 54.96, 60.01, 65.06, 69.98, 74.87, 80.02,
+    85.03, 89.99, 94.9, 99.87, 104.97, 109.87, 115.08,
+)  # fmt: skip
+
+
+BILL_NOISE = 0.5  # USD for one service
+
+
+TOTAL_NOISE = 5.0  # USD for one service and month
+
+
+def bell(ruler: str) -> F.Column:
+    """Return a standard normal deviate from a ruler (Tukey's approximation, good to 0.02)."""
+    return 4.91 * (F.pow(ruler, F.lit(0.14)) - F.pow(1 - F.col(ruler), F.lit(0.14)))
+
+
+def in_nickels(amount: F.Column) -> F.Column:
+    """Round an amount to 0.05 USD, as the company does."""
+    return F.round(amount * 20) / 20
+
+
+def with_charges(customers: DataFrame) -> DataFrame:
+    """Add ``monthly`` and ``total`` charges in USD; total is null before the first bill."""
+    online = 1 - F.col("no_internet")
+    services = sum(
+        (F.col(name) for name in EXTRAS if name != "no_phone"), online + 1 - F.col("no_phone")
+    )
+    bill = look_up(BILLS, 5 * online + 5 * F.col("fiber") + F.col("extras"))
+    monthly = in_nickels(bill + BILL_NOISE * F.sqrt("services") * bell("bill_ruler"))
+    noise = TOTAL_NOISE * F.sqrt(F.col("tenure") * F.col("services")) * bell("total_ruler")
+    later = F.greatest(in_nickels(F.col("tenure") * F.col("monthly") + noise), F.col("monthly"))
+    total = F.when(F.col("tenure") > 1, later).when(F.col("tenure") == 1, F.col("monthly"))
+    return (
+        customers.withColumn("services", services)
+        .withColumn("monthly", monthly)
+        .withColumn("total", total)
+    )
+
+
+def words(decision: str, without: str = "", text: str = "") -> F.Column:
+    """Return Yes or No; or the text, where the customer is without what the decision is about."""
+    answer = F.when(F.col(decision) == 1, "Yes").otherwise("No")
+    return F.when(F.col(without) == 1, text).otherwise(answer) if without else answer
+
+
+def chosen(*options: tuple[str, str], otherwise: str) -> F.Column:
+    """Return the text of the first decision that was a yes."""
+    return F.coalesce(*[F.when(F.col(name) == 1, text) for name, text in options], F.lit(otherwise))
+
+
+def raw_values(seed: int) -> dict[str, F.Column]:
+    """Return the raw columns as expressions of tenure, decisions and charges."""
+    extra = {"without": "no_internet", "text": "No internet service"}
+    automatic = {"bank": "Bank transfer (automatic)", "otherwise": "Credit card (automatic)"}
+    checks = (
+        ("electronic", "Electronic check"),
+        ("mailed", "Mailed check"),
+        ("bank", automatic["bank"]),
+    )
+    values = [
+        customer_id(seed), chosen(("male", "Male"), otherwise="Female"), F.col("senior"),
+        words("partner"), words("dependents"), F.col("tenure"),
+        chosen(("no_phone", "No"), otherwise="Yes"), words("lines", "no_phone", "No phone service"),
+        chosen(("no_internet", "No"), ("fiber", "Fiber optic"), otherwise="DSL"),
+        words("security", **extra), words("backup", **extra), words("protection", **extra),
+        words("support", **extra), words("tv", **extra), words("movies", **extra),
+        chosen(("month_to_month", "Month-to-month"), ("two_year", "Two year"), otherwise="One year"),
+        words("paperless"), chosen(*checks, otherwise=automatic["otherwise"]),
+        F.col("monthly"), F.col("total"), words("churn"),
+    ]  # fmt: skip
+    return dict(zip(RAW_COLUMNS, values, strict=True))
+
+
+PART_ROWS = 250_000
+
+
+def generate_customers(
+    spark: SparkSession, rows: int, seed: int, part_rows: int = PART_ROWS
+) -> DataFrame:
+    """Return generated customers with the columns of the raw file.
+
+    They depend on ``rows`` and ``seed`` alone. Raises StepError for an impossible number of rows.
+    """
+    if not 0 < rows <= ID_DIGITS * ID_LETTERS:
+        raise StepError(
+            f"--rows {rows} is not between 1 and {ID_DIGITS * ID_LETTERS:,}. Choose another."
+        )
+    numbers = spark.range(0, rows, 1, -(-rows // part_rows))
+    customers = with_charges(with_decisions(with_tenure(with_rulers(numbers, rows, seed))))
+    values = raw_values(seed)
+    return customers.select(*[value.alias(name) for name, value in values.items()])
+
+
+def open_source(uri: str, seconds: float):
+    """Open a path, a URI or a web address for reading."""
+    if uri.startswith(("http://", "https://")):
+        return urllib.request.urlopen(uri, timeout=seconds)
+    files, path = filesystem(uri)
+    return files.open_input_stream(path)
+
+
+def copy_file(uri: str, target: str, seconds: float = 3600) -> str:
+    """Copy a file byte for byte and return its SHA-256. Raises StepError if that fails in time."""
+    files, path = filesystem(target)
+    files.create_dir(path.rpartition("/")[0], recursive=True)
+    digest, deadline = hashlib.sha256(), time.monotonic() + seconds
+    try:
+        with open_source(uri, seconds) as source_file, files.open_output_stream(path) as copy:
+            while chunk := source_file.read1(1 << 16):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"it takes longer than {seconds:.0f} s")
+                digest.update(chunk)
+                copy.write(chunk)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise StepError(f"Can't read {uri}: {error}. Name another file by --source.") from None
+    return digest.hexdigest()
+
+
+def count_customers(spark: SparkSession, folder: str, name: str, expected: int = 0) -> int:
+    """Return how many customers a raw folder holds.
+
+    Raises DataContractError for a wrong header, no customer, or not as many as expected.
+    """
+    try:
+        count = read_raw(spark, folder).count()
+    except DataContractError as error:
+        raise DataContractError(f"{name} is refused. {error}") from None
+    if count == 0 or (expected and count != expected):
+        wanted = f"{expected:,}" if expected else "at least one"
+        raise DataContractError(
+            f"{name} is refused. It holds {count:,} customers instead of {wanted}."
+        )
+    return count
+
+
+def rename(spark: SparkSession, source: str, target: str) -> None:
+    """Rename a folder of the lake; Hadoop's file systems do that on disks and in buckets."""
+    path = spark._jvm.org.apache.hadoop.fs.Path
+    files = path(source).getFileSystem(spark._jsc.hadoopConfiguration())
+    if not files.rename(path(source), path(target)):
+        raise StepError(f"Can't rename {source} to {target}. Check who may write there.")
+
+
+def swap_in(spark: SparkSession, staging: str, folder: str, facts: dict) -> dict:
+    """Put a staged folder in place of the old one, with the facts about it. Returns the facts."""
+    write_text(join_uri(staging, "_source.json"), json.dumps(facts, indent=2))
+    if exists(f"{folder}.replaced"):
+        delete_folder(f"{folder}.replaced")
+    if exists(folder):
+        rename(spark, folder, f"{folder}.replaced")
+    rename(spark, staging, folder)
+    if exists(f"{folder}.replaced"):
+        delete_folder(f"{folder}.replaced")
+    return facts
+
+
+def landed(spark: SparkSession, folder: str) -> dict | None:
+    """Return the facts about what a raw folder holds, or None if it holds nothing."""
+    if exists(f"{folder}.replaced") and not exists(folder):
+        rename(spark, f"{folder}.replaced", folder)  # a landing died in the middle of its swap
+    if exists(join_uri(folder, "_source.json")):
+        return json.loads(read_text(join_uri(folder, "_source.json")))
+    if not holds_files(folder):
+        return None
+    count = count_customers(spark, folder, folder)
+    label = f"{count:,} customers of a file that was put into the lake by hand"
+    return {"source": "lake", "label": label, "rows": count, "sha256": None, "seed": None}
+
+
+def holds_files(folder: str) -> bool:
+    """Tell whether a folder holds raw files."""
+    try:
+        return bool(raw_files(folder))
+    except DataContractError:
+        return False
+
+
+def land_file(
+    spark: SparkSession, uri: str, staging: str, folder: str, source: str, label: str,
+    expected: int = 0, seconds: float = 3600,
+) -> dict:  # fmt: skip
+    """Land a CSV file as it is. Returns the facts about it."""
+    sha256 = copy_file(uri, join_uri(staging, "customers.csv"), seconds)
+    count = count_customers(spark, staging, uri, expected)
+    facts = {
+        "source": source,
+        "label": f"{count:,} {label}",
+        "rows": count,
+        "sha256": sha256,
+        "seed": None,
+    }
+    return swap_in(spark, staging, folder, facts)
+
+
+def land_generated(
+    spark: SparkSession, staging: str, folder: str, rows: int, seed: int, csv: bool
+) -> dict:
+    """Land generated customers, as CSV files with a header or as Parquet. Returns the facts."""
+    writer = generate_customers(spark, rows, seed).write.mode("overwrite")
+    if csv:
+        writer.csv(staging, header=True)
+    else:
+        writer.parquet(staging)
+    label = f"{rows:,} generated customers (seed {seed}); no real person is among them"
+    facts = {"source": "generator", "label": label, "rows": rows, "sha256": None, "seed": seed}
+    return swap_in(spark, staging, folder, facts)
+
+
+def answers(current: dict | None, source: str, rows: int, seed: int) -> bool:
+    """Tell whether what the lake holds is what the parameters ask for."""
+    if current is None or source not in ("auto", "real"):
+        return False
+    if source == "real":
+        return current["source"] in ("CHURNLAB_RAW_CSV", "download")
+    return current["source"] != "generator" or (current["rows"], current["seed"]) == (rows, seed)
+
+
+def search(
+    spark: SparkSession, source: str, staging: str, folder: str, rows: int, seed: int
+) -> dict:
+    """Land the customers of the first source that answers. Returns the facts about them."""
+    variable = os.environ.get("CHURNLAB_RAW_CSV", "")
+    if source not in ("auto", "real", "synthetic"):
+        label = f"customers of the file {source.rpartition('/')[2]}"
+        return land_file(spark, source, staging, folder, source, label)
+    if variable and source != "synthetic":
+        label = f"customers of {variable.rpartition('/')[2]}, the file that CHURNLAB_RAW_CSV names"
+        return land_file(spark, variable, staging, folder, "CHURNLAB_RAW_CSV", label)
+    current = landed(spark, folder)
+    if answers(current, source, rows, seed):
+        return current
+    made_before = source == "auto" and current is not None  # other generated rows: stay with them
+    if source != "synthetic" and not made_before:
+        try:
+            return download(spark, staging, folder)
+        except StepError as error:
+            if source == "real":
+                raise StepError(
+                    f"There is no real data. {error} Set CHURNLAB_RAW_CSV to the path of the file, "
+                    "or take --source synthetic."
+                ) from None
+            print(f"No download, so we generate: {error}")
+    return land_generated(spark, staging, folder, rows, seed, csv=True)
+
+
+def download(spark: SparkSession, staging: str, folder: str) -> dict:
+    """Land the public file; CHURNLAB_DOWNLOAD_URL may name a mirror. Returns the facts about it."""
+    url = os.environ.get("CHURNLAB_DOWNLOAD_URL", DOWNLOAD_URL)
+    label = f"real customers, downloaded from {url.split('/')[2]}"
+    return land_file(spark, url, staging, folder, "download", label, REAL_ROWS, DOWNLOAD_SECONDS)
+
+
+def land_customers(
+    spark: SparkSession,
+    lake: str,
+    pipeline_id: str,
+    source: str,
+    rows: int,
+    seed: int,
+    output_format: str,
+) -> dict:
+    """Land the raw customers; what the lake held stays until the new data is complete.
+
+    Returns the facts about them. Raises StepError if the source can't be read or breaks the contract.
+    """
+    staging = join_uri(lake, "raw", f"_{check_pipeline_id(pipeline_id)}")
+    folder = raw_folder(lake, output_format)
+    if output_format == "parquet" and source not in ("auto", "synthetic"):
+        raise StepError("Only generated data lands as parquet. Take --output-format csv for files.")
+    try:
+        if output_format == "parquet":
+            facts = land_generated(spark, staging, folder, rows, seed, csv=False)
+        else:
+            facts = search(spark, source, staging, folder, rows, seed)
+    finally:
+        if exists(staging):
+            delete_folder(staging)
+    write_text(f"{folder}_source.json", json.dumps(facts, indent=2))
+    return facts
+
+
+def raw_folder(lake: str, output_format: str) -> str:
+    """Return where raw customers lie in the lake."""
+    folders = {"csv": "customers", "parquet": "customers_parquet"}
+    if output_format not in folders:
+        raise StepError(f"--output-format {output_format} is unknown. Take csv or parquet.")
+    return join_uri(lake, "raw", folders[output_format])
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; a missing or wrong option ends the program with status 2."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--pipeline-id",
+        type=str,
+        required=True,
+        help="key of this run in every table, such as 20261123t051500-3f9c2a",
+    )
+    parser.add_argument(
+        "--lake", type=str, required=True, help="root of the lake: a folder or gs://bucket/path"
+    )
+    parser.add_argument(
+        "--dataset",
+        type=str,
+        default="churn",
+        help="the tables: a name below the lake's warehouse, or bigquery://project.dataset (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--source",
+        type=str,
+        default="auto",
+        help="auto, real, synthetic, or the path or URI of a CSV file (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=7043,
+        help="how many customers to generate, where the generator is the source (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=2026,
+        help="the generator gives the same customers for the same rows and seed (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output-format",
+        type=str,
+        default="csv",
+        help="csv, which the course reads, or parquet for big generated data (default: %(default)s)",
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the steps of notebooks/03-customer-data.ipynb."""
+    options = parse_arguments(arguments)
+    pipeline_id = options.pipeline_id
+    lake = options.lake
+    dataset = options.dataset
+    source = options.source
+    rows = options.rows
+    seed = options.seed
+    output_format = options.output_format
+
+    spark = SparkSession.builder.appName("customer-data").getOrCreate()
+
+    # All is ready. What do we get?
+    lake = check_lake(lake)
+    facts = land_customers(spark, lake, pipeline_id, source, rows, seed, output_format)
+    print(f"Raw customers in {raw_folder(lake, output_format)}: {facts['label']}.")
+    print(f"The next step, preprocessing, turns them into tables of {dataset_root(lake, dataset)}.")
+    print(closing_line(spark, "customer-data"))
+
+    spark.stop()
+
+
+if __name__ == "__main__":
+    main()

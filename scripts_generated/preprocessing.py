@@ -1,0 +1,127 @@
+# Generated from notebooks/04-preprocessing.ipynb by `make export`; do not edit.
+"""Clean the raw customers, set aside what breaks the contract, and split by customer."""
+
+import argparse
+
+from common_utils import (
+    RAW_COLUMNS,
+    check_lake,
+    check_pipeline_id,
+    check_share,
+    clean,
+    closing_line,
+    dataset_root,
+    join_uri,
+    judge,
+    read_raw,
+    snake_case,
+    split_column,
+    write_table,
+)
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; a missing or wrong option ends the program with status 2."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--pipeline-id",
+        type=str,
+        required=True,
+        help="key of this run in every table, such as 20261123t051500-3f9c2a",
+    )
+    parser.add_argument(
+        "--lake", type=str, required=True, help="root of the lake: a folder or gs://bucket/path"
+    )
+    parser.add_argument(
+        "--dataset",
+        type=str,
+        default="churn",
+        help="the tables: a name below the lake's warehouse, or bigquery://project.dataset (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--raw",
+        type=str,
+        default="raw/customers",
+        help="the raw CSV file or folder: below the lake, or a full URI (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-quarantined",
+        type=float,
+        default=0.05,
+        help="share of bad rows above which the step stops (default: %(default)s)",
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the steps of notebooks/04-preprocessing.ipynb."""
+    options = parse_arguments(arguments)
+    pipeline_id = options.pipeline_id
+    lake = options.lake
+    dataset = options.dataset
+    raw = options.raw
+    max_quarantined = options.max_quarantined
+
+    # We start a session, or take the one that is there.
+    spark = SparkSession.builder.appName("preprocessing").getOrCreate()
+
+    # Before any work we make sure that its result can be kept: the run's key is valid and the lake
+    # can be written.
+    check_pipeline_id(pipeline_id)
+    lake = check_lake(lake)
+    tables = dataset_root(lake, dataset)
+
+    # Read by contract
+    # What does a raw row look like? Every value arrives as text, with the row's own text beside it.
+    # Nothing has been thrown away or turned into a null yet.
+    raw_uri = join_uri(lake, raw)
+    customers = judge(read_raw(spark, raw_uri)).withColumn("split", split_column()).cache()
+
+    # When is too much too much?
+    # A few bad rows are normal and go to quarantine. Many bad rows mean that somebody changed the
+    # file, and training on the rest would hide it. One pass counts all that we need to decide.
+    split_sizes = [
+        F.count_if((F.col("split") == s) & F.col("reason").isNull()).alias(s)
+        for s in ("train", "test", "scoring")
+    ]
+    totals = customers.agg(
+        F.count("*").alias("rows"), F.count("reason").alias("quarantined"), *split_sizes
+    ).first()
+
+    # The step stops here, before it has written anything, if the file holds nobody or too many rows
+    # are bad. The message names the file and what to do.
+    check_share(totals["rows"], totals["quarantined"], max_quarantined, raw_uri)
+
+    # Write the tables
+    # Training data first: the rows that keep the contract, typed, with the split as a column.
+    # Scoring customers are not among them.
+    training_data = clean(customers).withColumn("split", split_column()).where("split != 'scoring'")
+    write_table(training_data, tables, "training_data", pipeline_id, "preprocessing")
+
+    # The scoring customers play tomorrow's customers. What we know of them today goes into one
+    # table, raw and without the label; what they will have done goes into another, which nobody
+    # reads before monitoring does (module 16).
+    future = customers.where("reason IS NULL AND split = 'scoring'")
+    known_today = [snake_case(name) for name in RAW_COLUMNS[:-1]]
+    scoring_input = future.select(*known_today, F.to_csv(F.struct(*known_today)).alias("raw_text"))
+    outcomes = future.select("customer_id", F.lower("churn").alias("churn"))
+    write_table(scoring_input, tables, "scoring_input", pipeline_id, "preprocessing")
+    write_table(outcomes, tables, "scoring_outcomes", pipeline_id, "preprocessing")
+
+    # The quarantine comes last. It may be empty, and is written all the same: an empty table says
+    # "none", a missing one says nothing.
+    quarantined = customers.where("reason IS NOT NULL").select(
+        F.lit(raw_uri).alias("source"), "reason", "raw_text"
+    )
+    write_table(quarantined, tables, "quarantined_rows", pipeline_id, "preprocessing")
+
+    # The last line of a job's log says what the run took.
+    print(closing_line(spark, "preprocessing"), flush=True)
+
+    spark.stop()
+
+
+if __name__ == "__main__":
+    main()

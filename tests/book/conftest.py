@@ -1,0 +1,61 @@
+"""The built book on a local server and a browser to read it with."""
+
+import functools
+import http.server
+import os
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from churnlab import paths
+
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+sys.path.insert(0, str(paths.ROOT / "book" / "_ext"))
+
+
+@pytest.fixture(scope="session")
+def book() -> Path:
+    """The folder of the built book, or the one that CHURNLAB_BOOK names."""
+    folder = Path(os.environ.get("CHURNLAB_BOOK", paths.BOOK))
+    if not (folder / "index.html").is_file():
+        pytest.fail(f"There is no built book at {folder}. Run `make book` first.", pytrace=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def site(book):
+    """The address of the book on a loopback server."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            """Say nothing of each request."""
+
+    handler = functools.partial(Quiet, directory=str(book))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's Chromium, or the browser that CHROMIUM names."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not chromium:
+        pytest.skip("no Chromium: install the package chromium, or name a browser in CHROMIUM")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
+        yield browser
+        browser.close()

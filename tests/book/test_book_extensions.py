@@ -1,0 +1,320 @@
+"""The book's Sphinx extensions, each on a book of a page or two."""
+
+import io
+import json
+import re
+
+import nbformat
+import pytest
+from course_status import duration
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace
+
+EXTENSIONS = [
+    "course_status",
+    "executed_notebooks",
+    "page_scripts",
+    "picture_texts",
+    "repeated_warnings",
+    "script_pages",
+]
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
+    "gg=="
+)
+RECORD = {
+    "started": "2026-11-23T05:15:00+00:00",
+    "seconds": 725,
+    "data_source": "real customers",
+    "rows": 7043,
+    "modules": [
+        {"name": "01-areas", "title": "Areas", "seconds": 61, "headline": "ROC AUC 0.846"},
+    ],
+    "versions": {"python": "3.11.7", "pyspark": "3.5.9"},
+    "commit": "0123456789abcdef",
+}
+
+
+class SmallBook:
+    """A book in a temporary folder, with one notebook and its executed copy."""
+
+    def __init__(self, root):
+        self.root = root
+        self.write("notebooks/01-areas.ipynb", self.notebook())
+        self.write("_build/executed/01-areas.ipynb", self.notebook(result="12.57"))
+        self.write_index("")
+
+    def write(self, name, content):
+        """Write a file, a notebook or JSON."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, nbformat.NotebookNode):
+            content = nbformat.writes(content)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+    def write_index(self, text):
+        """Write the first page."""
+        toc = "```{toctree}\nnotebooks/01-areas\n```"
+        self.write("index.md", f"# A small book\n\n{text}\n\n{toc}\n")
+
+    def notebook(self, result=None, source="area = 3.14159 * 2**2\narea", tags=(), **metadata):
+        """A notebook of a title and a cell, with the outcome of the cell if it has been run."""
+        cell = nbformat.v4.new_code_cell(source, metadata={"tags": list(tags), **metadata})
+        if isinstance(result, str):
+            cell.outputs = [
+                nbformat.v4.new_output(
+                    "execute_result", data={"text/plain": result}, execution_count=1
+                )
+            ]
+        elif result:
+            cell.outputs = [result]
+        title = nbformat.v4.new_markdown_cell("# Areas")
+        notebook = nbformat.v4.new_notebook(cells=[title, cell])
+        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+        notebook.metadata.language_info = {"name": "python"}
+        return notebook
+
+    def both(self, **options):
+        """Write notebook and executed copy with the same cells."""
+        self.write("_build/executed/01-areas.ipynb", self.notebook(**options))
+        self.write("notebooks/01-areas.ipynb", self.notebook(**{**options, "result": None}))
+
+    def build(self, extensions=EXTENSIONS):
+        """Build the book; return its warnings."""
+        warnings = io.StringIO()
+        with docutils_namespace():
+            self.app = Sphinx(
+                self.root,
+                None,
+                self.root / "_build" / "html",
+                self.root / "_build" / "doctrees",
+                "html",
+                confoverrides={
+                    "extensions": ["myst_nb", "sphinxcontrib.mermaid", *extensions],
+                    "exclude_patterns": ["_build"],
+                    "html_theme": "basic",
+                    "myst_fence_as_directive": ["mermaid"],
+                    "nb_execution_mode": "off",
+                    "nitpicky": True,
+                },
+                status=None,
+                warning=warnings,
+            )
+            self.app.build()
+        return re.sub(r"\x1b\[[0-9;]*m", "", warnings.getvalue())
+
+    def page(self, name="notebooks/01-areas"):
+        """The HTML of a built page."""
+        return (self.root / "_build" / "html" / f"{name}.html").read_text()
+
+
+@pytest.fixture
+def small_book(tmp_path):
+    """A book that builds without a warning."""
+    return SmallBook(tmp_path)
+
+
+def picture():
+    """The output of a cell that draws."""
+    return nbformat.v4.new_output("display_data", data={"image/png": PIXEL, "text/plain": "x"})
+
+
+def test_a_page_shows_the_executed_copy(small_book):
+    assert small_book.build() == ""
+    assert "12.57" in small_book.page()
+
+
+def test_a_page_follows_a_new_execution(small_book):
+    small_book.build()
+    small_book.write("_build/executed/01-areas.ipynb", small_book.notebook(result="12.566"))
+    assert small_book.build() == ""
+    assert "12.566" in small_book.page()
+
+
+def test_a_missing_copy_is_a_warning_that_names_the_mend(small_book):
+    (small_book.root / "_build/executed/01-areas.ipynb").unlink()
+    warnings = small_book.build()
+    assert "no executed copy at _build/executed/01-areas.ipynb" in warnings
+    assert "make course" in warnings
+
+
+def test_a_warning_comes_again_at_the_next_build(small_book):
+    small_book.write("notebooks/01-areas.ipynb", small_book.notebook(source="area = 0"))
+    small_book.build()
+    assert "is stale" in small_book.build()
+
+
+def test_a_stale_copy_is_a_warning_that_names_the_mend(small_book):
+    small_book.write("notebooks/01-areas.ipynb", small_book.notebook(source="area = 0"))
+    warnings = small_book.build()
+    assert "01-areas.ipynb is stale" in warnings
+    assert "make course" in warnings
+
+
+def test_a_copy_that_ended_in_an_error_is_a_warning_with_the_error(small_book):
+    error = nbformat.v4.new_output("error", ename="ValueError", evalue="no rows", traceback=[])
+    small_book.both(result=error)
+    assert "ends in an error: ValueError: no rows" in small_book.build()
+
+
+def test_an_error_that_a_cell_is_there_to_show_is_no_failure(small_book):
+    error = nbformat.v4.new_output("error", ename="ValueError", evalue="no rows", traceback=[])
+    small_book.both(result=error, tags=["raises-exception"])
+    assert small_book.build() == ""
+
+
+def test_a_damaged_copy_is_a_warning(small_book):
+    small_book.write("_build/executed/01-areas.ipynb", "half a noteb")
+    assert "cannot be read" in small_book.build()
+
+
+def test_injected_parameters_make_no_copy_stale_and_are_not_shown(small_book):
+    executed = small_book.notebook(result="12.57")
+    injected = nbformat.v4.new_code_cell("radius = 2", metadata={"tags": ["injected-parameters"]})
+    executed.cells.insert(1, injected)
+    small_book.write("_build/executed/01-areas.ipynb", executed)
+    assert small_book.build() == ""
+    assert "radius" not in small_book.page()
+
+
+def test_a_solution_is_folded_and_its_stub_stands_before_it(small_book):
+    small_book.both(source="import math\nmath.pi", result="3.14", tags=["solution", "hide-input"])
+    assert small_book.build() == ""
+    page = small_book.page()
+    stub, solution = page.index("# Write your code here."), page.index("Show the solution")
+    assert stub < solution < page.index("3.14")
+    assert "tag_exercise-stub" in page and "tag_hide-cell" in page
+    assert "tag_hide-input" not in page
+
+
+def test_widgets_are_dropped_because_their_scripts_come_from_another_host(small_book):
+    executed = small_book.notebook(result="12.57")
+    state = {"application/vnd.jupyter.widget-state+json": {"state": {"a": {}}}}
+    executed.metadata.widgets = state
+    small_book.write("_build/executed/01-areas.ipynb", executed)
+    assert small_book.build() == ""
+    assert "widget" not in small_book.page()
+
+
+def test_a_picture_in_a_notebook_without_a_text_is_a_warning(small_book):
+    small_book.both(result=picture())
+    assert "mystnb: {image: {alt: text}}" in small_book.build()
+
+
+def test_a_picture_in_a_notebook_has_the_text_of_its_cell(small_book):
+    small_book.both(result=picture(), mystnb={"image": {"alt": "Areas grow."}})
+    assert small_book.build() == ""
+    assert 'alt="Areas grow."' in small_book.page()
+
+
+def test_a_picture_in_prose_without_a_text_is_a_warning(small_book):
+    small_book.write("area.svg", "<svg xmlns='http://www.w3.org/2000/svg'/>")
+    small_book.write_index("![](area.svg)")
+    assert "area.svg has no alt text" in small_book.build()
+
+
+@pytest.mark.parametrize(("line", "warns"), [("", True), ("accTitle: A to B\n", False)])
+def test_a_diagram_needs_a_text(small_book, line, warns):
+    small_book.write_index(f"```mermaid\nflowchart LR\n{line}A --> B\n```")
+    assert ("accTitle" in small_book.build()) == warns
+
+
+def test_mermaid_is_loaded_where_there_are_diagrams_and_nowhere_else(small_book):
+    small_book.write_index("```mermaid\nflowchart LR\naccTitle: A to B\nA --> B\n```")
+    small_book.build()
+    assert "vendor/mermaid.tiny.js" in small_book.page("index")
+    assert "mermaid" not in small_book.page()
+    assert "mermaid" not in small_book.page("genindex")
+
+
+def test_the_script_of_thebe_is_dropped(small_book):
+    options = ["sphinx_thebe", *EXTENSIONS]
+    small_book.build(options)
+    assert "unpkg.com" not in small_book.page()
+    without_us = [name for name in options if name != "page_scripts"]
+    (small_book.root / "_build/html/notebooks/01-areas.html").unlink()
+    small_book.build(without_us)
+    assert "unpkg.com" in small_book.page(), "sphinx-thebe adds nothing; page_scripts can go"
+
+
+def test_a_link_to_a_script_opens_its_page_which_leads_back(small_book):
+    small_book.write("scripts_generated/areas.py", "def main():\n    return '<area>'\n")
+    small_book.write_index("[the script](scripts_generated/areas.py)")
+    assert small_book.build() == ""
+    assert 'href="scripts_generated/areas.html"' in small_book.page("index")
+    page = small_book.page("scripts_generated/areas")
+    assert 'href="../notebooks/01-areas.html">Areas</a>' in page
+    assert "&lt;area&gt;" in page and "<area>" not in page
+
+
+def test_a_link_from_a_notebook_to_a_script_opens_its_page(small_book):
+    small_book.write("scripts_generated/areas.py", "def main(): ...\n")
+    for name in ("notebooks", "_build/executed"):
+        notebook = small_book.notebook(result="12.57")
+        notebook.cells[0].source += "\n\n[the script](../scripts_generated/areas.py)"
+        small_book.write(f"{name}/01-areas.ipynb", notebook)
+    assert small_book.build() == ""
+    assert 'href="../scripts_generated/areas.html"' in small_book.page()
+
+
+def test_a_link_to_a_script_that_is_not_exported_is_a_warning(small_book):
+    small_book.write_index("[the script](scripts_generated/areas.py)")
+    assert "scripts_generated/areas.py" in small_book.build()
+
+
+def test_the_status_shows_the_last_run(small_book):
+    small_book.write("_build/executed/run.json", RECORD)
+    small_book.write_index("```{course-status}\n```")
+    assert small_book.build() == ""
+    page = re.sub(r"<[^>]*>", "", small_book.page("index"))
+    for text in (
+        "23 November 2026, 05:15 UTC",
+        "12 min 5 s",
+        "7,043 rows",
+        "ROC AUC 0.846",
+        "3.5.9",
+    ):
+        assert text in page
+    assert 'href="notebooks/01-areas.html"' in small_book.page("index")
+
+
+def test_the_status_without_a_commit_leaves_it_out(small_book):
+    small_book.write("_build/executed/run.json", {**RECORD, "commit": None})
+    small_book.write_index("```{course-status}\n```")
+    assert small_book.build() == ""
+    assert "Commit" not in small_book.page("index")
+
+
+def test_a_missing_record_of_the_run_is_a_warning_that_names_the_mend(small_book):
+    small_book.write_index("```{course-status}\n```")
+    warnings = small_book.build()
+    assert "no record of a run" in warnings and "make course" in warnings
+
+
+@pytest.mark.parametrize("content", ["{half", "{}", '{"started": 3}', "[]"])
+def test_a_damaged_record_of_the_run_is_a_warning(small_book, content):
+    small_book.write("_build/executed/run.json", content)
+    small_book.write_index("```{course-status}\n```")
+    assert "is damaged" in small_book.build()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (65, "1 min 5 s"),
+        (3600, "1 h"),
+        (3725, "1 h 2 min"),
+    ],
+)
+def test_a_duration_is_in_the_words_of_a_reader(seconds, words):
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize("name", EXTENSIONS)
+def test_pages_can_be_built_in_parallel(small_book, name):
+    small_book.build()
+    extension = small_book.app.extensions[name]
+    assert extension.parallel_read_safe and extension.parallel_write_safe
