@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 from sphinx.util import logging
 
+from churnlab import paths
 from churnlab.exercises import is_solution, stub_cell
 
 MEND = "Run `make course` to execute the notebooks again."
@@ -99,6 +100,6 @@ def _failure(notebook):
 
 def setup(app):
     """Register the extension with Sphinx."""
-    app.add_config_value("executed_notebooks_dir", "_build/executed", "env", str)
+    app.add_config_value("executed_notebooks_dir", str(paths.EXECUTED), "env", str)
     app.connect("source-read", show_executed_copy)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,82 @@
+# The course's commands; `make help` lists them.
+# Everything is written below this folder: .venv, lake, lab, _build.
+
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null \
+	&& command -v $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+DATA ?= auto
+ROWS ?=
+QUICK ?=
+
+# One environment: another one's Spark or Java must not get in the way.
+unexport SPARK_HOME SPARK_CONF_DIR PYTHONPATH PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON
+
+RUN_OPTIONS = --data $(DATA) $(if $(ROWS),--rows $(ROWS)) $(if $(filter-out 0,$(QUICK)),--quick)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup course run export book serve lab doctor test test-fast lint bench lock clean clean-env
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@echo "  DATA=real|synthetic|PATH, ROWS=n and QUICK=1 change what 'make course' runs."
+
+$(READY): requirements/course.txt pyproject.toml $(wildcard churnlab/spark_conf/*)
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 with venv found. Install one (Debian: apt install python3 python3-venv), or name it: make PYTHON=/path/to/python3.12"; exit 1; }
+	@echo "Setting up $(VENV) with $(PYTHON) (once, about 2 minutes) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -E '^uv==' requirements/course.txt)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/course.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@$(BIN)/churnlab setup
+	@touch $(READY)
+
+setup: $(READY) ## create the environment from the lock
+
+course: setup ## run notebooks 01-07, export the scripts, build the book
+	@$(BIN)/churnlab export
+	@$(BIN)/churnlab run $(RUN_OPTIONS)
+	@$(BIN)/churnlab book
+	@echo "Read it: make serve"
+
+export: setup ## export the notebooks to scripts_generated/
+	@$(BIN)/churnlab export
+
+book: setup ## build the book from the notebooks as they last ran
+	@$(BIN)/churnlab book
+
+serve: setup ## serve the book on this machine
+	@$(BIN)/churnlab serve
+
+lab: setup ## open JupyterLab, Spark monitor on, with your own copies in lab/
+	@$(BIN)/churnlab lab
+
+doctor: setup ## check this machine
+	@$(BIN)/churnlab doctor
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check churnlab tests book benchmarks
+
+test: setup lint ## everything the CI runs
+	@$(BIN)/churnlab export --check
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest --nbmake --nbmake-timeout=900 -p no:xdist --override-ini testpaths=notebooks -p tests.small_lake
+
+test-fast: setup lint ## the inner loop while writing, under 90 s
+	@$(BIN)/python -m pytest -q -m "not slow"
+
+bench: setup ## the measured comparisons
+	@$(BIN)/python -m benchmarks
+
+lock: ## pin the newest versions that requirements/*.in allow
+	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --python-version 3.11 \
+		requirements/course.in -o requirements/course.txt
+
+clean: ## remove what the course wrote (not the environment)
+	rm -rf _build lake lab spark-warehouse metastore_db derby.log .pytest_cache .ruff_cache .hypothesis
+
+clean-env: ## remove the environment
+	rm -rf .venv .venv-*

@@ -1,0 +1,239 @@
+# Generated from notebooks/02-spark-notebooks.ipynb by `make export`; do not edit.
+"""Count a year of a city's crime events by type and month, and learn on the way what Spark does
+when you ask it something.
+"""
+
+import argparse
+import math
+import re
+from datetime import date
+from itertools import accumulate, chain
+
+from common_utils import (
+    StepError,
+    check_lake,
+    check_pipeline_id,
+    closing_line,
+    dataset_root,
+    write_table,
+)
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+EVENT = """
+    unique_key BIGINT, case_number STRING, date TIMESTAMP, block STRING, iucr STRING,
+    primary_type STRING, description STRING, location_description STRING, arrest BOOLEAN,
+    domestic BOOLEAN, beat BIGINT, district BIGINT, ward BIGINT, community_area BIGINT,
+    fbi_code STRING, x_coordinate DOUBLE, y_coordinate DOUBLE, year BIGINT,
+    updated_on TIMESTAMP, latitude DOUBLE, longitude DOUBLE, location STRING
+"""
+
+
+TYPES = {  # share of events, arrests, within the family; rhythm; iucr, description, fbi code
+    "THEFT": (0.24, 0.08, 0.03, "day", "0810", "OVER $500", "06"),
+    "BATTERY": (0.19, 0.17, 0.48, "night", "0460", "SIMPLE", "08B"),
+    "CRIMINAL DAMAGE": (0.12, 0.05, 0.10, "night", "1310", "TO PROPERTY", "14"),
+    "MOTOR VEHICLE THEFT": (0.10, 0.04, 0.01, "night", "0910", "AUTOMOBILE", "07"),
+    "ASSAULT": (0.10, 0.13, 0.25, "day", "0560", "SIMPLE", "08A"),
+    "DECEPTIVE PRACTICE": (0.07, 0.03, 0.02, "day", "1130", "FRAUD OR CONFIDENCE GAME", "11"),
+    "OTHER OFFENSE": (0.07, 0.16, 0.35, "day", "2820", "TELEPHONE THREAT", "08A"),
+    "ROBBERY": (0.04, 0.08, 0.03, "night", "031A", "ARMED - HANDGUN", "03"),
+    "BURGLARY": (0.03, 0.06, 0.04, "day", "0610", "FORCIBLE ENTRY", "05"),
+    "WEAPONS VIOLATION": (0.03, 0.62, 0.01, "night", "143A", "UNLAWFUL POSSESSION - HANDGUN", "15"),
+    "NARCOTICS": (0.01, 0.97, 0.01, "night", "1811", "POSSESS - CANNABIS 30 GRAMS OR LESS", "18"),
+}
+
+
+HOURS = {
+    "day": (5, 3, 2, 1, 1, 2, 3, 5, 7, 8, 9, 10, 12, 11, 11, 12, 12, 13, 12, 10, 9, 8, 7, 6),
+    "night": (13, 12, 10, 7, 4, 3, 2, 2, 3, 3, 4, 4, 5, 5, 5, 6, 6, 7, 8, 9, 10, 11, 13, 14),
+}
+
+
+WEEKDAYS = {"day": (15, 15, 15, 15, 16, 13, 11), "night": (12, 11, 11, 12, 14, 20, 20)}
+
+
+NUMBERS = (8, 11, 6, 4, 1, 12, 18, 25, 19, 3, 7, 2, 10, 5, 9, 16, 15, 14, 24, 17, 22, 20)
+
+
+DISTRICTS = {number: 0.9**place for place, number in enumerate(NUMBERS)}
+
+
+PLACES = {
+    "STREET": 30,
+    "APARTMENT": 25,
+    "RESIDENCE": 18,
+    "SIDEWALK": 10,
+    "RESTAURANT": 5,
+    "GARAGE": 3,
+}
+
+
+def uniform(purpose: str) -> F.Column:
+    """Return a number in [0, 1) for each row, made of the column ``id`` and the purpose alone."""
+    bins = 2**31 - 1
+    return F.pmod(F.xxhash64(F.lit(purpose), F.col("id")), F.lit(bins)) / bins
+
+
+def choose(weights: dict, purpose: str) -> F.Column:
+    """Return for each row one of the keys, as often as its weight says."""
+    edges = list(accumulate(weights.values()))
+    drawn = uniform(purpose) * edges[-1]
+    place = sum((drawn >= edge).cast("int") for edge in edges[:-1])
+    return F.lit(list(weights))[place]
+
+
+def of_type(position: int) -> F.Column:
+    """Return what TYPES says at a position about the row's ``primary_type``."""
+    pairs = ((F.lit(name), F.lit(facts[position])) for name, facts in TYPES.items())
+    return F.create_map(*chain.from_iterable(pairs))[F.col("primary_type")]
+
+
+def in_rhythm(weights: dict[str, tuple], purpose: str) -> F.Column:
+    """Return an index, drawn with the weights of the row's own rhythm."""
+    by_day = of_type(3) == "day"
+    edges = [
+        [edge / sum(weights[r]) for edge in accumulate(weights[r])][:-1] for r in ("day", "night")
+    ]
+    drawn = uniform(purpose)
+    return sum(
+        (drawn >= F.when(by_day, d).otherwise(n)).cast("int") for d, n in zip(*edges, strict=True)
+    )
+
+
+def moment(year: int) -> F.Column:
+    """Return a timestamp within the year."""
+    epoch = date(1970, 1, 1)
+    first, last = (date(year, 1, 1) - epoch).days, (date(year, 12, 31) - epoch).days
+    monday = first - date(year, 1, 1).weekday()
+    u = uniform("week")
+    week = F.floor(53 * (u + 0.2 * F.sin(2 * math.pi * u) / (2 * math.pi)))
+    day = monday + 7 * week + in_rhythm(WEEKDAYS, "weekday")
+    inside = F.when(day < first, day + 364).when(day > last, day - 364).otherwise(day)
+    second = F.floor(3600 * uniform("second"))
+    return F.timestamp_seconds(inside * 86400 + in_rhythm(HOURS, "hour") * 3600 + second)
+
+
+def generate_events(spark: SparkSession, rows: int, year: int) -> DataFrame:
+    """Return invented events of a year; the same number of rows always gives the same events."""
+    shares = {name: facts[0] for name, facts in TYPES.items()}
+    basis = spark.range(rows).withColumn("primary_type", choose(shares, "type"))
+    basis = basis.withColumns({"date": moment(year), "district": choose(DISTRICTS, "district")})
+    north, east = F.col("district") / 70 + uniform("north") / 40, uniform("east") / 6
+    columns = {
+        "unique_key": F.col("id"),
+        "case_number": F.format_string("GEN%08d", "id"),
+        "block": F.format_string("%03dXX N EXAMPLE ST", F.floor(100 * uniform("block"))),
+        "iucr": of_type(4),
+        "description": of_type(5),
+        "location_description": choose(PLACES, "place"),
+        "arrest": uniform("arrest") < of_type(1),
+        "domestic": uniform("domestic") < of_type(2),
+        "beat": F.col("district") * 100 + F.floor(1 + 34 * uniform("beat")),
+        "ward": F.floor(1 + 50 * uniform("ward")),
+        "community_area": F.floor(1 + 77 * uniform("area")),
+        "fbi_code": of_type(6),
+        "x_coordinate": 1_140_000 + 270_000 * east,
+        "y_coordinate": 1_815_000 + 364_000 * north,
+        "year": F.lit(year),
+        "updated_on": F.col("date") + F.expr("INTERVAL 7 DAYS"),
+        "latitude": 41.65 + north,
+        "longitude": -87.80 + east,
+    }
+    described = basis.withColumns(columns)
+    place = F.format_string("(%.9f, %.9f)", "latitude", "longitude")
+    schema = spark.createDataFrame([], EVENT).schema
+    located = described.withColumn("location", place)
+    return located.select([F.col(field.name).cast(field.dataType) for field in schema])
+
+
+def read_events(spark: SparkSession, events: str, rows: int, year: int) -> DataFrame:
+    """Return a year of events, generated or from a BigQuery table.
+
+    Raises StepError if ``events`` is neither, or if the year or the number of rows makes no sense.
+    """
+    if not 1970 <= year <= 9999:
+        raise StepError(f"--year {year} is out of range. Use a year from 1970 on.")
+    if events == "generated":
+        if rows < 1:
+            raise StepError(f"--rows {rows} generates nothing. Use at least 1.")
+        return generate_events(spark, rows, year)
+    if not re.fullmatch(r"[\w:.-]+\.\w+\.[\w-]+", events):
+        raise StepError(f"--events {events!r} is no table. Use generated or project.dataset.table.")
+    return spark.read.format("bigquery").load(events).where(F.col("year") == year)
+
+
+def count_crimes(crimes: DataFrame) -> DataFrame:
+    """Return incidents and the share with an arrest, by type and month."""
+    return crimes.groupBy("primary_type", F.month("date").alias("month")).agg(
+        F.count("*").alias("incidents"),
+        F.avg(F.col("arrest").cast("int")).alias("arrest_rate"),
+    )
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; a missing or wrong option ends the program with status 2."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--pipeline-id",
+        type=str,
+        required=True,
+        help="key of this run in every table, such as 20261123t051500-3f9c2a",
+    )
+    parser.add_argument(
+        "--lake", type=str, required=True, help="root of the lake: a folder or gs://bucket/path"
+    )
+    parser.add_argument(
+        "--dataset",
+        type=str,
+        default="churn",
+        help="the tables: a name below the lake's warehouse, or bigquery://project.dataset (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--events",
+        type=str,
+        default="generated",
+        help="generated, or the table bigquery-public-data.chicago_crime.crime (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--year", type=int, default=2025, help="the year to count (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=250000,
+        help="how many events to generate, where they are generated (default: %(default)s)",
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the steps of notebooks/02-spark-notebooks.ipynb."""
+    options = parse_arguments(arguments)
+    pipeline_id = options.pipeline_id
+    lake = options.lake
+    dataset = options.dataset
+    events = options.events
+    year = options.year
+    rows = options.rows
+
+    spark = SparkSession.builder.appName("spark-notebooks").getOrCreate()
+
+    # Before any work we make sure that its result can be kept.
+    check_pipeline_id(pipeline_id)
+    lake = check_lake(lake)
+    tables = dataset_root(lake, dataset)
+
+    crimes = read_events(spark, events, rows, year)
+
+    # The table crime_counts gets the key of this run, as every table of the course does.
+    write_table(count_crimes(crimes), tables, "crime_counts", pipeline_id, "spark_notebooks")
+
+    # The job ends with the line that all jobs end with.
+    print(closing_line(spark, "spark_notebooks"), flush=True)
+
+    spark.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""What several tests share: a Spark session, a lake, raw customers, the course run in quick mode."""
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from churnlab import paths
+
+sys.path.insert(0, str(paths.SCRIPTS))
+
+CUSTOMER = {
+    "customerID": "0001-GOOD",
+    "gender": "Female",
+    "SeniorCitizen": "0",
+    "Partner": "Yes",
+    "Dependents": "No",
+    "tenure": "2",
+    "PhoneService": "No",
+    "MultipleLines": "No phone service",
+    "InternetService": "DSL",
+    "OnlineSecurity": "No",
+    "OnlineBackup": "Yes",
+    "DeviceProtection": "No",
+    "TechSupport": "No",
+    "StreamingTV": "No",
+    "StreamingMovies": "No",
+    "Contract": "Month-to-month",
+    "PaperlessBilling": "Yes",
+    "PaymentMethod": "Electronic check",
+    "MonthlyCharges": "29.85",
+    "TotalCharges": "59.7",
+    "Churn": "No",
+}
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory):
+    """The session of all tests of a worker; settings are those of the laptop."""
+    from pyspark.sql import SparkSession
+
+    warehouse = tmp_path_factory.mktemp("spark-warehouse")
+    session = (
+        SparkSession.builder.appName("tests")
+        .config("spark.ui.enabled", "false")
+        .config("spark.sql.shuffle.partitions", "2")
+        .config("spark.sql.warehouse.dir", str(warehouse))
+        .getOrCreate()
+    )
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def common_utils():
+    """The library as the scripts import it."""
+    return importlib.import_module("common_utils")
+
+
+@pytest.fixture(scope="session")
+def real_csv() -> Path:
+    """The real customers; tests that need them are skipped, with the reason, without them."""
+    path = os.environ.get("CHURNLAB_RAW_CSV")
+    if not path:
+        pytest.skip("CHURNLAB_RAW_CSV names no file with the real customers")
+    return Path(path)
+
+
+@pytest.fixture
+def lake(tmp_path) -> Path:
+    """An empty lake."""
+    return tmp_path / "lake"
+
+
+def customer(number: int, **changes: str) -> dict[str, str]:
+    """Return a raw customer that keeps the contract, but for the changes."""
+    churns = {"Churn": "Yes"} if number % 4 == 0 else {}
+    return CUSTOMER | {"customerID": f"{number:04d}-GOOD"} | churns | changes
+
+
+def write_raw(lake: Path, rows: list[dict[str, str]], columns: list[str] | None = None) -> Path:
+    """Land raw customers in a lake as text, without any quoting of our own."""
+    columns = columns or list(CUSTOMER)
+    lines = [",".join(columns), *(",".join(row.get(c, "") for c in columns) for row in rows)]
+    path = lake / "raw" / "customers" / "customers.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def environment_without_java(folder: Path) -> dict[str, str]:
+    """Return this environment with no JAVA_HOME and a PATH on which there is no java."""
+    tools = folder / "bin"
+    tools.mkdir(parents=True)
+    for place in os.environ["PATH"].split(os.pathsep):
+        for program in Path(place).glob("*") if Path(place).is_dir() else ():
+            link = tools / program.name
+            if not program.name.startswith("java") and not link.is_symlink():
+                link.symlink_to(program)
+    assert shutil.which("java", path=str(tools)) is None
+    kept = {k: v for k, v in os.environ.items() if k not in ("JAVA_HOME", "SPARK_HOME")}
+    return kept | {"PATH": str(tools)}
+
+
+@pytest.fixture(scope="session")
+def course(tmp_path_factory, worker_id) -> Path:
+    """The course in quick mode and its book, built once, without any Java but the lock's.
+
+    Returns the build folder: lake/, executed/ and the book.
+    """
+    build = paths.ROOT / "_build" / "test"
+    shutil.rmtree(build, ignore_errors=True)
+    env = environment_without_java(tmp_path_factory.mktemp("no-java"))
+    env |= {"CHURNLAB_BUILD": str(build), "CHURNLAB_LAKE": str(build / "lake")}
+    churnlab = str(Path(sys.executable).with_name("churnlab"))
+    commands = [["run", "--quick", "-p", f"pipeline_id={PAGE_RUN}"], ["book"]]
+    for command in commands:
+        done = subprocess.run([churnlab, *command], env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return build
+
+
+PAGE_RUN = "the-page"
