@@ -1,1 +1,1 @@
-"""Tools of the course: export notebooks as scripts, run them, review their tables, check the machine."""
+"""Tools of the course: export and run notebooks, review their tables, check the machine."""

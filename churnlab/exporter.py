@@ -89,7 +89,9 @@ def read_parameters(source: str, where: str = "parameters cell") -> list[Paramet
     parameters = []
     for node in ast.parse(source).body:
         line = f"{where}, line {node.lineno}"
-        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value):
+        if not (
+            isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value
+        ):
             raise ExportError(f"{line}: not a parameter.", "Write `name: type = literal  # help`.")
         name, type_name = node.target.id, ast.unparse(node.annotation)
         if type_name not in TYPES:
@@ -313,7 +315,7 @@ def _program(script: Script, name: str) -> str:
     main = [
         "def main(arguments: list[str] | None = None) -> None:",
         f'    """Run the steps of notebooks/{name}.ipynb."""',
-        "    options = parse_arguments(arguments)",
+        "    options = parse_arguments(arguments)" if unpack else "    parse_arguments(arguments)",
         *unpack,
         "",
         "\n\n".join(_indent(block) for block in script.body),
@@ -341,7 +343,7 @@ def boolean(text: str) -> bool:
 def _argument_parser(parameters: list[Parameter]) -> str:
     lines = [
         "def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:",
-        '    """Read the command line; a missing or wrong option ends the program with status 2."""',
+        '    """Read the command line; a missing or wrong option ends it with status 2."""',
         "    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)",
     ]
     for p in parameters:
@@ -375,9 +377,13 @@ def _ruff(command: list[str], text: str, check: bool = True) -> subprocess.Compl
     """Run ruff on a text, away from any configuration: the result depends on the text alone."""
     options = ["--isolated", "--quiet", "--line-length", str(LINE_LENGTH), "--target-version"]
     return subprocess.run(
-        [sys.executable, "-m", "ruff", *command, *options, "py311", "--stdin-filename", "x.py", "-"],
-        input=text, text=True, encoding="utf-8", capture_output=True, check=check,
-    )  # fmt: skip
+        [sys.executable, "-m", "ruff", *command, *options, "py311", "--stdin-filename=x.py", "-"],
+        input=text,
+        text=True,
+        encoding="utf-8",
+        capture_output=True,
+        check=check,
+    )
 
 
 def _lint(text: str, notebook: nbformat.NotebookNode, name: str) -> None:

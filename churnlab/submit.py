@@ -18,9 +18,13 @@ def find_script(step: str) -> Path:
     return paths.SCRIPTS / f"{name}.py"
 
 
-def submit_command(step: str, arguments: list[str], conf: dict[str, str] | None = None) -> list[str]:
+def submit_command(
+    step: str, arguments: list[str], conf: dict[str, str] | None = None
+) -> list[str]:
     """Return the spark-submit command line of a step."""
-    settings = [word for name, value in (conf or {}).items() for word in ("--conf", f"{name}={value}")]
+    settings = [
+        word for name, value in (conf or {}).items() for word in ("--conf", f"{name}={value}")
+    ]
     return [
         str(Path(sys.executable).with_name("spark-submit")),
         *settings,

@@ -114,7 +114,7 @@ def largest(folded: pd.DataFrame, count: int) -> dict[str, list]:
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line; a missing or wrong option ends the program with status 2."""
+    """Read the command line; a missing or wrong option ends it with status 2."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "--pipeline-id",
@@ -129,19 +129,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--dataset",
         type=str,
         default="churn",
-        help="the tables: a name below the lake's warehouse, or bigquery://project.dataset (default: %(default)s)",
+        help="the tables: below the lake's warehouse, or bigquery://project.dataset (default: %(default)s)",
     )
     parser.add_argument(
         "--customers",
         type=str,
         default="scoring_input",
-        help="the waiting table, or a CSV without Churn: below the lake or a URI (default: %(default)s)",
+        help="the waiting table, or a CSV file without the column Churn (default: %(default)s)",
     )
     parser.add_argument(
         "--model-version",
         type=str,
         default="best",
-        help="a version of the registry; best: the champion, else the newest candidate (default: %(default)s)",
+        help="a registered version; best: the champion, else the newest (default: %(default)s)",
     )
     parser.add_argument(
         "--reasons",

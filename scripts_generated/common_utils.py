@@ -10,7 +10,7 @@ import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
@@ -43,7 +43,7 @@ PIPELINE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
 
 def new_pipeline_id() -> str:
     """Return a fresh key for a run: UTC time and a random suffix."""
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     return f"{now:%Y%m%dt%H%M%S}-{secrets.token_hex(3)}"
 
 

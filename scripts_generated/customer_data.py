@@ -120,31 +120,30 @@ MONTHS = (
 BANDS = (1, 5, 12, 24, 36, 48, 60, 71, 72)  # the last months of nine bands of tenure
 
 
-def interval(ruler: str, cuts: list[float], first: int = 0) -> F.Column:
-    """Return the number of the interval between sorted cuts that a ruler's mark falls into."""
+def interval(ruler: str, cuts: list[float], first: int = 0) -> str:
+    """Return SQL for the number of the interval between sorted cuts that a mark falls into."""
     if not cuts:
-        return F.lit(first)
+        return str(first)
     half = len(cuts) // 2
     below = interval(ruler, cuts[:half], first)
     above = interval(ruler, cuts[half + 1 :], first + half + 1)
-    return F.when(F.col(ruler) < cuts[half], below).otherwise(above)
+    return f"if({ruler} < {cuts[half]!r}D, {below}, {above})"
 
 
-def look_up(values: list[float], position: F.Column) -> F.Column:
-    """Return the value at a position of a constant list."""
-    return F.array(*[F.lit(value) for value in values])[position]
+def look_up(values: list[float], position: str) -> str:
+    """Return SQL for the value at a position of a constant list."""
+    return f"array({', '.join(f'{float(value)!r}D' for value in values)})[{position}]"
 
 
 def with_tenure(customers: DataFrame) -> DataFrame:
     """Add ``tenure`` and its ``band``, and use up a part of the contract ruler."""
-    edges = [sum(MONTHS[:month]) / sum(MONTHS) for month in range(len(MONTHS) + 1)]
-    tenure = F.col("tenure")
-    rest = (F.col("contract_ruler") - look_up(edges[:-1], tenure)) / look_up(
-        [count / sum(MONTHS) for count in MONTHS], tenure
-    )
-    band = look_up([bisect_left(BANDS, month) for month in range(len(MONTHS))], tenure)
-    months = customers.withColumn("tenure", interval("contract_ruler", edges[1:-1]))
-    return months.withColumns({"contract_ruler": rest, "band": band})
+    shares = [count / sum(MONTHS) for count in MONTHS]
+    edges = [sum(MONTHS[:month]) / sum(MONTHS) for month in range(len(MONTHS))]
+    tenure = F.expr(interval("contract_ruler", edges[1:]))
+    rest = f"(contract_ruler - {look_up(edges, 'tenure')}) / {look_up(shares, 'tenure')}"
+    band = look_up([bisect_left(BANDS, month) for month in range(len(MONTHS))], "tenure")
+    used = {"contract_ruler": F.expr(rest), "band": F.expr(f"cast({band} AS int)")}
+    return customers.withColumn("tenure", tenure).withColumns(used)
 
 
 ONLINE = "no_internet = 0"
@@ -245,38 +244,45 @@ EXTRAS = {"no_phone": -4, "lines": 1, "tv": 2, "movies": 2, "security": 1, "back
           "protection": 1, "support": 1}  # fmt: skip
 
 
-def log_odds(decision: str) -> F.Column:
-    """Return a decision's log-odds, given the tenure and the decisions before."""
-    total = look_up(BY_BAND[decision], F.col("band"))
+def price(extras: list[str]) -> str:
+    """Return SQL for the list price of extras, in steps of 5 USD."""
+    return " + ".join(f"{EXTRAS[name]} * {name}" for name in extras)
+
+
+def log_odds(decision: str) -> str:
+    """Return SQL for a decision's log-odds, given the tenure and the decisions before."""
+    terms = [look_up(BY_BAND[decision], "band")]
     for earlier, effect in zip(DECISIONS, BY_DECISION[decision], strict=False):
         if effect:
-            total = total + effect * F.col(earlier)
+            terms.append(f"{effect}D * {earlier}")
     if f"{decision}_dsl" in BY_PRICE:
-        level = F.col("extras") + 4
-        fiber = look_up(BY_PRICE[f"{decision}_fiber"], level)
-        total = total + F.when(F.col("fiber") == 1, fiber).otherwise(
-            look_up(BY_PRICE[f"{decision}_dsl"], level)
-        )
-    return total
+        before = list(EXTRAS)[: list(EXTRAS).index(decision)]
+        level = f"4 + {price(before)}"
+        fiber, dsl = (look_up(BY_PRICE[f"{decision}_{line}"], level) for line in ("fiber", "dsl"))
+        terms.append(f"if(fiber = 1, {fiber}, {dsl})")
+    return " + ".join(terms)
 
 
-def decide(customers: DataFrame, decision: str) -> DataFrame:
-    """Add one decision as 0 or 1, use up a part of its ruler and keep the price of the extras."""
-    ruler, condition = f"{DECISIONS[decision][0]}_ruler", F.expr(DECISIONS[decision][1])
-    chance = F.when(condition, 1 / (1 + F.exp(-log_odds(decision)))).otherwise(0.0)
-    mark, chance_so_far = F.col(ruler), F.col("chance")
-    yes = mark < chance_so_far
-    rest = F.when(yes, mark / chance_so_far).otherwise((mark - chance_so_far) / (1 - chance_so_far))
-    extras = F.col("extras") + EXTRAS.get(decision, 0) * yes.cast("int")
-    decided = {decision: yes.cast("int"), ruler: rest, "extras": extras}
-    return customers.withColumn("chance", chance).withColumns(decided)
+def decide(decision: str, mark: str) -> list[str]:
+    """Return SQL for the chance of a decision, the decision (0 or 1) and the rest of its mark."""
+    chance = f"if({DECISIONS[decision][1]}, 1 / (1 + exp(-({log_odds(decision)}))), 0D)"
+    yes, no = (
+        f"{mark} / {decision}_chance",
+        f"({mark} - {decision}_chance) / (1 - {decision}_chance)",
+    )
+    return [
+        f"{chance} AS {decision}_chance",
+        f"cast({mark} < {decision}_chance AS int) AS {decision}",
+        f"if({decision} = 1, {yes}, {no}) AS {decision}_rest",
+    ]
 
 
 def with_decisions(customers: DataFrame) -> DataFrame:
-    """Add all decisions."""
-    customers = customers.withColumn("extras", F.lit(0))
-    for decision in DECISIONS:
-        customers = decide(customers, decision)
+    """Add all decisions; each on a ruler starts with the mark that the one before has left."""
+    marks = {ruler: f"{ruler}_ruler" for ruler in RULERS}
+    for decision, (ruler, _) in DECISIONS.items():
+        customers = customers.selectExpr("*", *decide(decision, marks[ruler]))
+        marks[ruler] = f"{decision}_rest"
     return customers
 
 
@@ -304,20 +310,16 @@ def in_nickels(amount: F.Column) -> F.Column:
 
 def with_charges(customers: DataFrame) -> DataFrame:
     """Add ``monthly`` and ``total`` charges in USD; total is null before the first bill."""
-    online = 1 - F.col("no_internet")
-    services = sum(
-        (F.col(name) for name in EXTRAS if name != "no_phone"), online + 1 - F.col("no_phone")
-    )
-    bill = look_up(BILLS, 5 * online + 5 * F.col("fiber") + F.col("extras"))
+    extras = " + ".join(name for name in EXTRAS if name != "no_phone")
+    bill = F.expr(look_up(BILLS, f"5 * (1 - no_internet) + 5 * fiber + {price(list(EXTRAS))}"))
     monthly = in_nickels(bill + BILL_NOISE * F.sqrt("services") * bell("bill_ruler"))
-    noise = TOTAL_NOISE * F.sqrt(F.col("tenure") * F.col("services")) * bell("total_ruler")
-    later = F.greatest(in_nickels(F.col("tenure") * F.col("monthly") + noise), F.col("monthly"))
+    noise = TOTAL_NOISE * F.sqrt(F.expr("tenure * services")) * bell("total_ruler")
+    later = F.greatest(in_nickels(F.expr("tenure * monthly") + noise), F.col("monthly"))
     total = F.when(F.col("tenure") > 1, later).when(F.col("tenure") == 1, F.col("monthly"))
-    return (
-        customers.withColumn("services", services)
-        .withColumn("monthly", monthly)
-        .withColumn("total", total)
+    with_services = customers.withColumn(
+        "services", F.expr(f"2 - no_internet - no_phone + {extras}")
     )
+    return with_services.withColumn("monthly", monthly).withColumn("total", total)
 
 
 def words(decision: str, without: str = "", text: str = "") -> F.Column:
@@ -357,6 +359,9 @@ def raw_values(seed: int) -> dict[str, F.Column]:
 PART_ROWS = 250_000
 
 
+JIT_BYTES = 8000
+
+
 def generate_customers(
     spark: SparkSession, rows: int, seed: int, part_rows: int = PART_ROWS
 ) -> DataFrame:
@@ -364,6 +369,7 @@ def generate_customers(
 
     They depend on ``rows`` and ``seed`` alone. Raises StepError for an impossible number of rows.
     """
+    spark.conf.set("spark.sql.codegen.hugeMethodLimit", JIT_BYTES)
     if not 0 < rows <= ID_DIGITS * ID_LETTERS:
         raise StepError(
             f"--rows {rows} is not between 1 and {ID_DIGITS * ID_LETTERS:,}. Choose another."
@@ -571,7 +577,7 @@ def raw_folder(lake: str, output_format: str) -> str:
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line; a missing or wrong option ends the program with status 2."""
+    """Read the command line; a missing or wrong option ends it with status 2."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "--pipeline-id",
@@ -586,7 +592,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--dataset",
         type=str,
         default="churn",
-        help="the tables: a name below the lake's warehouse, or bigquery://project.dataset (default: %(default)s)",
+        help="the tables: below the lake's warehouse, or bigquery://project.dataset (default: %(default)s)",
     )
     parser.add_argument(
         "--source",

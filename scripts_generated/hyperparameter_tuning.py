@@ -155,12 +155,15 @@ def fit_in_tasks(spark: SparkSession, points: list[dict], folds: int, data, seed
     return spark.sparkContext.parallelize(tasks, slices).flatMap(run).collect()
 
 
+ROUNDS = (20, 60, 180)
+
+
 def successive_halving(
-    spark: SparkSession, points: list[dict], folds: int, data, seed: int
+    spark: SparkSession, points: list[dict], rounds: tuple, folds: int, data, seed: int
 ) -> tuple[dict, list[tuple]]:
-    """Return the winner, and all trials, of giving 20, 60 and 180 trees to ever fewer points."""
+    """Return the winner, and all trials, of giving more trees in each round to fewer points."""
     history = []
-    for trees in (20, 60, 180):
+    for trees in rounds:
         points = [point | {"numTrees": trees} for point in points]
         trials = fit_in_tasks(spark, points, folds, data, seed)
         history += trials
@@ -186,7 +189,7 @@ def boolean(text: str) -> bool:
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line; a missing or wrong option ends the program with status 2."""
+    """Read the command line; a missing or wrong option ends it with status 2."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "--pipeline-id",
@@ -201,7 +204,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--dataset",
         type=str,
         default="churn",
-        help="the tables: a name below the lake's warehouse, or bigquery://project.dataset (default: %(default)s)",
+        help="the tables: below the lake's warehouse, or bigquery://project.dataset (default: %(default)s)",
     )
     parser.add_argument(
         "--quick",
@@ -297,7 +300,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     shared = spark.sparkContext.broadcast(search_data(train))
     drawn = draw_candidates(8 if quick else candidates, seed)
-    winner, search = successive_halving(spark, drawn, folds, shared, seed)
+    rounds = ROUNDS[:2] if quick else ROUNDS
+    winner, search = successive_halving(spark, drawn, rounds, folds, shared, seed)
 
     # From proxy to model
     # scikit-learn chose; Spark ML will serve. Their forests are cousins, not twins, so we let Spark

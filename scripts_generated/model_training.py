@@ -33,7 +33,7 @@ from pyspark.sql import functions as F
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line; a missing or wrong option ends the program with status 2."""
+    """Read the command line; a missing or wrong option ends it with status 2."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "--pipeline-id",
@@ -48,7 +48,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--dataset",
         type=str,
         default="churn",
-        help="the tables: a name below the lake's warehouse, or bigquery://project.dataset (default: %(default)s)",
+        help="the tables: below the lake's warehouse, or bigquery://project.dataset (default: %(default)s)",
     )
     parser.add_argument(
         "--num-trees", type=int, default=100, help="trees in the forest (default: %(default)s)"

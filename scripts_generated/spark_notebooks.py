@@ -7,7 +7,6 @@ import argparse
 import math
 import re
 from datetime import date
-from itertools import accumulate, chain
 
 from common_utils import (
     StepError,
@@ -29,7 +28,13 @@ EVENT = """
 """
 
 
-TYPES = {  # share of events, arrests, within the family; rhythm; iucr, description, fbi code
+TYPE_FACTS = (
+    "primary_type STRING, share DOUBLE, arrest_rate DOUBLE, domestic_rate DOUBLE, rhythm STRING, "
+    "iucr STRING, description STRING, fbi_code STRING"
+)
+
+
+TYPES = {
     "THEFT": (0.24, 0.08, 0.03, "day", "0810", "OVER $500", "06"),
     "BATTERY": (0.19, 0.17, 0.48, "night", "0460", "SIMPLE", "08B"),
     "CRIMINAL DAMAGE": (0.12, 0.05, 0.10, "night", "1310", "TO PROPERTY", "14"),
@@ -76,29 +81,18 @@ def uniform(purpose: str) -> F.Column:
 
 
 def choose(weights: dict, purpose: str) -> F.Column:
-    """Return for each row one of the keys, as often as its weight says."""
-    edges = list(accumulate(weights.values()))
-    drawn = uniform(purpose) * edges[-1]
-    place = sum((drawn >= edge).cast("int") for edge in edges[:-1])
-    return F.lit(list(weights))[place]
-
-
-def of_type(position: int) -> F.Column:
-    """Return what TYPES says at a position about the row's ``primary_type``."""
-    pairs = ((F.lit(name), F.lit(facts[position])) for name, facts in TYPES.items())
-    return F.create_map(*chain.from_iterable(pairs))[F.col("primary_type")]
+    """Return for each row one of the keys as text, as often as its weight says, to a thousandth."""
+    total = sum(weights.values())
+    slots = [
+        str(key) for key, weight in weights.items() for _ in range(round(1000 * weight / total))
+    ]
+    return F.split(F.lit(",".join(slots)), ",")[F.floor(uniform(purpose) * len(slots)).cast("int")]
 
 
 def in_rhythm(weights: dict[str, tuple], purpose: str) -> F.Column:
-    """Return an index, drawn with the weights of the row's own rhythm."""
-    by_day = of_type(3) == "day"
-    edges = [
-        [edge / sum(weights[r]) for edge in accumulate(weights[r])][:-1] for r in ("day", "night")
-    ]
-    drawn = uniform(purpose)
-    return sum(
-        (drawn >= F.when(by_day, d).otherwise(n)).cast("int") for d, n in zip(*edges, strict=True)
-    )
+    """Return a number from 0 on, drawn with the weights of the row's own rhythm."""
+    drawn = {name: choose(dict(enumerate(w)), purpose) for name, w in weights.items()}
+    return F.when(F.col("rhythm") == "day", drawn["day"]).otherwise(drawn["night"]).cast("int")
 
 
 def moment(year: int) -> F.Column:
@@ -116,35 +110,44 @@ def moment(year: int) -> F.Column:
 
 def generate_events(spark: SparkSession, rows: int, year: int) -> DataFrame:
     """Return invented events of a year; the same number of rows always gives the same events."""
-    shares = {name: facts[0] for name, facts in TYPES.items()}
-    basis = spark.range(rows).withColumn("primary_type", choose(shares, "type"))
-    basis = basis.withColumns({"date": moment(year), "district": choose(DISTRICTS, "district")})
+    types = spark.createDataFrame([(name, *row) for name, row in TYPES.items()], TYPE_FACTS)
+    shares = {name: row[0] for name, row in TYPES.items()}
+    drawn = spark.range(rows).withColumn("primary_type", choose(shares, "type"))
+    district = choose(DISTRICTS, "district").cast("int")
+    basis = drawn.join(F.broadcast(types), "primary_type").withColumn("district", district)
+    told = basis.withColumns(places()).withColumns(facts(year))
+    complete = told.withColumn("updated_on", F.col("date") + F.expr("INTERVAL 7 DAYS"))
+    schema = spark.createDataFrame([], EVENT).schema
+    return complete.select([F.col(field.name).cast(field.dataType) for field in schema])
+
+
+def places() -> dict[str, F.Column]:
+    """Return the columns that say where: invented, one neighbourhood for each district."""
     north, east = F.col("district") / 70 + uniform("north") / 40, uniform("east") / 6
-    columns = {
-        "unique_key": F.col("id"),
-        "case_number": F.format_string("GEN%08d", "id"),
+    return {
         "block": F.format_string("%03dXX N EXAMPLE ST", F.floor(100 * uniform("block"))),
-        "iucr": of_type(4),
-        "description": of_type(5),
         "location_description": choose(PLACES, "place"),
-        "arrest": uniform("arrest") < of_type(1),
-        "domestic": uniform("domestic") < of_type(2),
         "beat": F.col("district") * 100 + F.floor(1 + 34 * uniform("beat")),
         "ward": F.floor(1 + 50 * uniform("ward")),
         "community_area": F.floor(1 + 77 * uniform("area")),
-        "fbi_code": of_type(6),
         "x_coordinate": 1_140_000 + 270_000 * east,
         "y_coordinate": 1_815_000 + 364_000 * north,
-        "year": F.lit(year),
-        "updated_on": F.col("date") + F.expr("INTERVAL 7 DAYS"),
         "latitude": 41.65 + north,
         "longitude": -87.80 + east,
+        "location": F.format_string("(%.9f, %.9f)", 41.65 + north, -87.80 + east),
     }
-    described = basis.withColumns(columns)
-    place = F.format_string("(%.9f, %.9f)", "latitude", "longitude")
-    schema = spark.createDataFrame([], EVENT).schema
-    located = described.withColumn("location", place)
-    return located.select([F.col(field.name).cast(field.dataType) for field in schema])
+
+
+def facts(year: int) -> dict[str, F.Column]:
+    """Return the columns that say when, and what came of it."""
+    return {
+        "unique_key": F.col("id"),
+        "case_number": F.format_string("GEN%08d", "id"),
+        "date": moment(year),
+        "year": F.lit(year),
+        "arrest": uniform("arrest") < F.col("arrest_rate"),
+        "domestic": uniform("domestic") < F.col("domestic_rate"),
+    }
 
 
 def read_events(spark: SparkSession, events: str, rows: int, year: int) -> DataFrame:
@@ -172,7 +175,7 @@ def count_crimes(crimes: DataFrame) -> DataFrame:
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line; a missing or wrong option ends the program with status 2."""
+    """Read the command line; a missing or wrong option ends it with status 2."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "--pipeline-id",
@@ -187,7 +190,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--dataset",
         type=str,
         default="churn",
-        help="the tables: a name below the lake's warehouse, or bigquery://project.dataset (default: %(default)s)",
+        help="the tables: below the lake's warehouse, or bigquery://project.dataset (default: %(default)s)",
     )
     parser.add_argument(
         "--events",

@@ -1,4 +1,4 @@
-"""What several tests share: a Spark session, a lake, raw customers, the course run in quick mode."""
+"""What several tests share: a session, a lake, raw customers, the course in quick mode."""
 
 import importlib
 import os

@@ -86,7 +86,9 @@ def test_cells_of_the_page_stay_on_the_page(tag):
 
 
 def test_functions_classes_constants_and_imports_go_to_module_level():
-    script = export(code("import math\nLIMIT = 3\n\ndef f(x):\n    return math.sqrt(x)\n\nprint(f(LIMIT))"))
+    script = export(
+        code("import math\nLIMIT = 3\n\ndef f(x):\n    return math.sqrt(x)\n\nprint(f(LIMIT))")
+    )
     head, main = script.split("def main(")
     assert "import math" in head and "LIMIT = 3" in head and "def f(x):" in head
     assert "print(f(LIMIT))" in main
@@ -99,7 +101,9 @@ def test_strings_of_several_lines_keep_their_inside(tmp_path):
 
 def test_prose_becomes_comments_without_numbers_of_a_run():
     script = export(
-        new_markdown_cell("Of these, {glue:text}`n` are bad.\n\n## Count\n\nWe *count* `rows`.\n\n- a list"),
+        new_markdown_cell(
+            "Of these, {glue:text}`n` are bad.\n\n## Count\n\nWe *count* `rows`.\n\n- a list"
+        ),
         code("print(rows)"),
     )
     assert "# Count\n    # We count rows.\n    print(rows)" in script

@@ -1,0 +1,126 @@
+"""The command line as a reader meets it."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from churnlab import doctor, runner, spark_home, submit
+from churnlab.errors import CourseError
+
+CHURNLAB = Path(sys.executable).with_name("churnlab")
+
+
+def churnlab(*arguments, **env):
+    env = {**os.environ, "COLUMNS": "200", **env}
+    return subprocess.run([CHURNLAB, *arguments], capture_output=True, text=True, env=env)
+
+
+def test_help_lists_the_commands():
+    shown = churnlab("--help").stdout
+    for command in ("run", "export", "run-script", "sql", "doctor", "lab", "book", "serve"):
+        assert command in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["run", "42"], "There is no module '42'"),
+        (["run", "04", "-p", "nonsense"], "'nonsense' is not a parameter"),
+        (["run", "04", "-p", "speed=9"], "No module to run has the parameter speed"),
+        (["run", "03", "--data", "/no/such.csv"], "There is no data file /no/such.csv"),
+        (["run-script", "cooking"], "There is no script 'cooking'"),
+        (["sql", "SELECT 1 FROM nowhere"], "holds no tables"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_a_non_zero_status(tmp_path, arguments, reason):
+    done = churnlab(*arguments, CHURNLAB_LAKE=str(tmp_path / "lake"))
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_trace(tmp_path):
+    assert "Traceback" in churnlab("--debug", "run", "42").stderr
+
+
+def test_modules_are_named_by_number_name_or_file():
+    by = {runner.find_notebooks([name])[0].stem for name in ("5", "05", "model-training")}
+    assert by == {"05-model-training"}
+    assert runner.find_notebooks(["05", "04"])[0].stem == "04-preprocessing"  # reading order
+
+
+def test_spark_submit_gets_the_library_and_the_options():
+    command = submit.submit_command("batch-scoring", ["--lake", "x"], {"spark.master": "local[1]"})
+    assert command[1:3] == ["--conf", "spark.master=local[1]"]
+    assert command[command.index("--py-files") + 1].endswith("scripts_generated/common_utils.py")
+    assert command[-3:][0].endswith("batch_scoring.py") and command[-2:] == ["--lake", "x"]
+
+
+@pytest.mark.slow
+def test_a_script_that_fails_passes_its_status_on(tmp_path):
+    done = churnlab("run-script", "preprocessing", "--", "--speed", "9")
+    assert done.returncode == 2
+    assert "unrecognized arguments: --speed 9" in done.stderr
+
+
+def test_review_sql_speaks_bigquery_and_explains_mistakes(spark, lake, common_utils):
+    root = common_utils.dataset_root(str(lake), "churn")
+    rows = spark.createDataFrame([("a", "yes"), ("b", "no")], "customer_id string, churn string")
+    common_utils.write_table(rows, root, "scoring_outcomes", "one", "preprocessing")
+    query = "SELECT COUNTIF(churn = 'yes') AS churners FROM scoring_outcomes"
+    assert "│ 1" in churnlab("sql", query, "--lake", str(lake)).stdout
+    wrong = churnlab("sql", "SELECT nothing FROM nowhere", "--lake", str(lake))
+    assert wrong.returncode == 1 and "Tables are scoring_outcomes" in wrong.stderr
+
+
+def test_the_doctor_finds_this_machine_healthy(tmp_path):
+    done = churnlab("doctor", CHURNLAB_LAKE=str(tmp_path / "lake"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "finding",
+    [
+        doctor.check_python((3, 9, 2)),
+        doctor.check_java(Path("/nowhere")),
+        doctor.check_spark_settings(spark_home.SPARK_HOME, {"SPARK_HOME": "/opt/spark"}),
+        doctor.check_spark_settings(Path("/nowhere"), {}),
+        doctor.check_disk(2**20),
+        doctor.check_lake("/dev/null/lake"),
+    ],
+    ids=lambda finding: finding.check,
+)
+def test_the_doctor_names_each_trouble_and_its_mend(finding):
+    assert finding.state == "trouble" and finding.mend
+    with pytest.raises(CourseError, match=finding.check):
+        doctor.healthy([finding])
+
+
+def test_the_doctor_compares_packages_with_the_lock(tmp_path):
+    lock = tmp_path / "course.txt"
+    lock.write_text(
+        "pyspark==1.0\nno-such-package==2\nrich==1 ; python_version < '3'\n    # via x\n"
+    )
+    finding = doctor.check_lock(lock)
+    assert finding.state == "trouble"
+    assert "pyspark is" in finding.detail and "no-such-package is none" in finding.detail
+    assert "rich" not in finding.detail
+
+
+def test_a_taken_port_is_a_warning():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert doctor.check_port(taken.getsockname()[1], "test").state == "warning"
+
+
+def test_java_home_counts_only_if_it_is_a_17(tmp_path, monkeypatch):
+    (tmp_path / "release").write_text('JAVA_VERSION="11.0.2"\n')
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    assert spark_home.java_home() == spark_home.bundled_java_home()
+    (tmp_path / "release").write_text('JAVA_VERSION="17.0.1"\n')
+    assert spark_home.java_home() == tmp_path

@@ -1,0 +1,81 @@
+"""Running notebooks: parameters, failures, the record."""
+
+import json
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from churnlab import runner
+from churnlab.errors import CourseError
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Return a function that writes a notebook of code cells below a title."""
+
+    def make(*sources, name="09-a-step"):
+        parameters = new_code_cell("rows: int = 1  # how many", metadata={"tags": ["parameters"]})
+        cells = [new_markdown_cell("# A step"), parameters, *map(new_code_cell, sources)]
+        path = tmp_path / f"{name}.ipynb"
+        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
+        return path
+
+    return make
+
+
+def execute(path, **parameters):
+    output = path.parent / "executed" / path.name
+    run = runner.run_notebook(path, parameters, output, str(path.parent / "lake"), progress=False)
+    return run, nbformat.read(output, as_version=4)
+
+
+def test_a_notebook_gets_the_parameters_it_declares_and_the_lake(make):
+    path = make("import os\nprint(rows, os.environ['CHURNLAB_LAKE'])")
+    run, executed = execute(path, rows=7, unknown="left out")
+    assert executed.cells[-1].outputs[0].text == f"7 {path.parent / 'lake'}\n"
+    assert run.title == "A step" and run.seconds > 0
+
+
+def test_a_failing_cell_is_named_and_the_earlier_copy_stays(make):
+    path = make("print('fine')")
+    execute(path)
+    make("raise ValueError('no customers')")
+    with pytest.raises(CourseError, match="ValueError: no customers") as failure:
+        execute(path)
+    assert "09-a-step.ipynb, cell " in failure.value.problem
+    kept = nbformat.read(path.parent / "executed" / path.name, as_version=4)
+    assert kept.cells[-1].outputs[0].text == "fine\n"
+
+
+def test_the_headline_is_what_the_notebook_glued(make, common_utils):
+    glue = "import sys; sys.path.insert(0, '{}')\nfrom common_utils import glue\nglue('headline', 'AUC 0.8')"
+    from churnlab import paths
+
+    run, _ = execute(make(glue.format(paths.SCRIPTS)))
+    assert run.headline == "AUC 0.8"
+
+
+def test_unknown_parameters_are_refused(make):
+    with pytest.raises(CourseError, match="parameter speed"):
+        runner.check_parameters([make()], {"speed": 9})
+
+
+def test_the_record_keeps_modules_that_did_not_run_this_time(tmp_path, monkeypatch):
+    from datetime import UTC, datetime
+
+    from churnlab import paths
+
+    monkeypatch.setattr(paths, "EXECUTED", tmp_path)
+    now = datetime.now(UTC)
+    for name, seconds in (("04-preprocessing", 4.0), ("05-model-training", 5.0)):
+        module = runner.ModuleRun(name, name, seconds, "")
+        runner.write_record([module], now, str(tmp_path))
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert [module["name"] for module in record["modules"]] == [
+        "04-preprocessing",
+        "05-model-training",
+    ]
+    assert record["seconds"] == 9.0
+    assert record["versions"]["pyspark"].startswith("3.5")

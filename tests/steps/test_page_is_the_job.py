@@ -1,0 +1,93 @@
+"""The page is the job: a notebook and its exported script write the same tables."""
+
+import json
+
+import pytest
+
+from churnlab import submit
+from tests.conftest import PAGE_RUN
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("course")]
+
+JOB_RUN = "the-job"
+STEPS = {
+    "preprocessing": [],
+    "model_training": [],
+    "hyperparameter_tuning": ["--quick", "true"],
+    "batch_scoring": ["--model-version", f"{JOB_RUN}-tuning"],
+}
+# What names the run, and so differs between two runs of the same thing.
+RUN_COLUMNS = {"pipeline_id", "pipeline_execution_ts", "model_version", "model_uri", "metrics_uri"}
+RUN_COLUMNS |= {"data_pipeline_id"}
+TABLES = (
+    "training_data",
+    "scoring_input",
+    "scoring_outcomes",
+    "quarantined_rows",
+    "model_metrics",
+    "metric_curves",
+    "model_feature_importance_scores",
+    "test_predictions",
+    "model_registry",
+    "tuning_trials",
+    "batch_predictions",
+)
+
+
+@pytest.fixture(scope="module")
+def closing_lines(course) -> dict[str, str]:
+    """Run every script by spark-submit on the input of the course run; return the last lines."""
+    lines = {}
+    for step, options in STEPS.items():
+        arguments = ["--pipeline-id", JOB_RUN, "--lake", str(course / "lake"), *options]
+        done = submit.run_script(step, arguments, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        lines[step] = done.stdout.strip().splitlines()[-1]
+    return lines
+
+
+@pytest.fixture(scope="module")
+def rows_of(spark, course, closing_lines):
+    """Return a function: a run's rows of a table, without run columns, in a fixed order."""
+    import common_utils
+
+    root = common_utils.dataset_root(str(course / "lake"), "churn")
+
+    def rows_of(name: str, run: str) -> list[dict]:
+        table = common_utils.read_table(spark, root, name, run)
+        kept = [column for column in table.columns if column not in RUN_COLUMNS]
+        rows = [row.asDict(recursive=True) for row in table.select(*kept).collect()]
+        return sorted(rows, key=_order)
+
+    return rows_of
+
+
+def _order(row: dict) -> str:
+    """Order rows by everything but floating-point values, which may differ in the last digit."""
+    keys = {k: v for k, v in row.items() if not isinstance(v, float | list) and v is not None}
+    return json.dumps(keys, sort_keys=True, default=str)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_notebook_and_script_write_the_same_rows(rows_of, table):
+    page, job = rows_of(table, PAGE_RUN), rows_of(table, JOB_RUN)
+    assert len(page) == len(job)
+    assert page or table == "quarantined_rows"
+    for of_page, of_job in zip(page, job, strict=True):
+        assert of_page.keys() == of_job.keys()
+        for column, value in of_page.items():
+            assert value == approximately(of_job[column]), (column, of_page, of_job)
+
+
+def approximately(value):
+    """Return what a value has to equal: floats, also inside reasons, to 1e-9."""
+    if isinstance(value, float):
+        return pytest.approx(value, abs=1e-9)
+    if isinstance(value, list):
+        return [{k: approximately(v) for k, v in item.items()} for item in value]
+    return value
+
+
+def test_the_closing_line_tells_time_jobs_and_stages(closing_lines):
+    for line in closing_lines.values():
+        assert " s, " in line and "Spark jobs" in line and "stages" in line
