@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
-BANDS = (1, 5, 12, 24, 36, 48, 60, 71, 72)
+BANDS = (1, 3, 6, 9, 12, 18, 24, 30, 36, 42, 48, 54, 60, 66, 71, 72)
 ADD_ONS = {"tv": 2, "movies": 2, "security": 1, "backup": 1, "protection": 1, "support": 1}
 UNITS = {"no_phone": -4, "lines": 1, **ADD_ONS}
 
@@ -82,7 +82,11 @@ def estimate(name: str, flags: pd.DataFrame, tenure: pd.Series) -> dict[str, int
     answer = flags.loc[able, name]
     before = [] if name == "male" else list(flags.columns[: flags.columns.get_loc(name)])
     band = pd.Series(np.searchsorted(BANDS, tenure), index=tenure.index)
-    bands = pd.get_dummies(band)[able].set_axis([f"band {b}" for b in range(9)], axis=1).astype(int)
+    bands = (
+        pd.get_dummies(band)[able]
+        .set_axis([f"band {b}" for b in range(len(BANDS))], axis=1)
+        .astype(int)
+    )
     levels = pd.DataFrame(index=bands.index)
     if name in ADD_ONS:
         level = price_level(flags, before).astype(str)
@@ -90,12 +94,14 @@ def estimate(name: str, flags: pd.DataFrame, tenure: pd.Series) -> dict[str, int
         levels = pd.get_dummies(product + level)[able].astype(int)
         levels = levels.loc[:, levels.sum() >= 5]
         before = [b for b in before if b not in ("no_phone", "lines")]
-    others = flags.loc[able, [b for b in before if b != "male" and flags.loc[able, b].nunique() > 1]]
+    others = flags.loc[
+        able, [b for b in before if b != "male" and flags.loc[able, b].nunique() > 1]
+    ]
     if name == "male":
         bands = bands.assign(**{c: 1 for c in bands}).iloc[:, :1]
     if len(others.columns):
         both = pd.concat([bands, others], axis=1)
-        choice = LogisticRegression(l1_ratio=1, solver="saga", C=0.4, tol=1e-3, random_state=0)
+        choice = LogisticRegression(l1_ratio=1, solver="saga", C=1.0, tol=1e-3, random_state=0)
         kept = abs(choice.fit(both, answer).coef_[0][len(bands.columns) :]) > 1e-6
         others = others.loc[:, kept]
     table = pd.concat([bands, others, levels], axis=1)
@@ -138,9 +144,9 @@ def main() -> None:
                 levels[f"{name}_{kind}", number] = value
             elif value:
                 effects[name, str(1 + flags.columns.get_loc(key))] = value
-    for b in range(9):
+    for b in range(len(BANDS)):
         bands["male", str(b)] = bands["male", "0"]
-    print_table("BY_BAND", list(flags), [str(b) for b in range(9)], bands)
+    print_table("BY_BAND", list(flags), [str(b) for b in range(len(BANDS))], bands)
     print_table("BY_DECISION", list(flags), [str(n) for n in range(1, len(flags.columns))], effects)
     rows = [f"{name}_{kind}" for name in ADD_ONS for kind in ("dsl", "fiber")]
     print_table("BY_PRICE", rows, [str(n) for n in range(-4, 10)], levels)

@@ -73,6 +73,7 @@ def run_notebook(
                 parameters={k: v for k, v in parameters.items() if k in declared},
                 cwd=str(notebook.parent),
                 progress_bar=progress,
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )
     except PapermillExecutionError as error:
         raise CourseError(

@@ -18,7 +18,7 @@ def make(tmp_path):
         parameters = new_code_cell("rows: int = 1  # how many", metadata={"tags": ["parameters"]})
         cells = [new_markdown_cell("# A step"), parameters, *map(new_code_cell, sources)]
         path = tmp_path / f"{name}.ipynb"
-        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        kernel = {"kernelspec": {"name": "python3", "display_name": "", "language": "python"}}
         nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
         return path
 

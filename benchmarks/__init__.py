@@ -1,0 +1,1 @@
+"""Measured comparisons: `make bench` runs them; no test depends on a time."""

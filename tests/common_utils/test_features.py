@@ -1,0 +1,162 @@
+"""Features: where each value stands in the vector, hashes anybody can compute, fingerprints."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from common_utils import (
+    AMOUNTS,
+    CATEGORIES,
+    column_importance,
+    data_fingerprint,
+    feature_names,
+    feature_stages,
+    featurise,
+    fold_column,
+    hash_bucket,
+    parameters_fingerprint,
+)
+from pyspark.ml import Pipeline
+from pyspark.ml.functions import vector_to_array
+from pyspark.sql import functions as F
+
+pytestmark = pytest.mark.xdist_group("library")
+
+CUSTOMER = {name: values[0] for name, values in CATEGORIES.items()} | {
+    "tenure": 2,
+    "monthly_charges": 29.85,
+    "total_charges": 59.7,
+    "churn": "no",
+    "split": "train",
+}
+
+
+@pytest.fixture(scope="module")
+def features(spark):
+    """The stages as a model; a fit on any customers gives the same."""
+    return Pipeline(stages=feature_stages(spark)).fit(customers(spark, {}))
+
+
+def customers(spark, *changes):
+    """Return cleaned customers, each with some columns changed."""
+    rows = [{"customer_id": f"c-{n}"} | CUSTOMER | change for n, change in enumerate(changes)]
+    types = {"tenure": "INT", "monthly_charges": "DOUBLE", "total_charges": "DOUBLE"}
+    schema = ", ".join(f"{name} {types.get(name, 'STRING')}" for name in rows[0])
+    return spark.createDataFrame([tuple(row.values()) for row in rows], schema).coalesce(1)
+
+
+def set_positions(features, frame):
+    """Return, per customer, the names of the positions that are not 0 with their values."""
+    vectors = features.transform(frame).orderBy("customer_id")
+    rows = vectors.select(vector_to_array("features").alias("x")).collect()
+    return [
+        {name: value for name, value in zip(feature_names(), row["x"], strict=True) if value}
+        for row in rows
+    ]
+
+
+def test_every_value_of_the_contract_has_its_position(spark, features):
+    longest = max(map(len, CATEGORIES.values()))
+    changes = [{c: v[n % len(v)] for c, v in CATEGORIES.items()} for n in range(longest)]
+    amounts = {("tenure", ""): 2.0, ("monthly_charges", ""): 29.85, ("total_charges", ""): 59.7}
+    assert set_positions(features, customers(spark, *changes)) == [
+        dict.fromkeys(change.items(), 1.0) | amounts for change in changes
+    ]
+
+
+@pytest.mark.parametrize("value", ["Barter", "", None], ids=["unseen", "empty", "missing"])
+def test_an_unseen_category_is_unknown_and_fails_nothing(spark, features, value):
+    [found] = set_positions(features, customers(spark, {"payment_method": value}))
+    assert [name for column, name in found if column == "payment_method"] == ["unknown"]
+    assert len(found) == len(CATEGORIES) + len(AMOUNTS)
+
+
+def test_the_features_learn_nothing_from_the_customers(spark, features):
+    others = customers(spark, {"contract": "Two year", "tenure": 72}, {"gender": "Male"})
+    again = Pipeline(stages=feature_stages(spark)).fit(others)
+    frame = customers(spark, {}, {"contract": "One year"})
+    assert set_positions(again, frame) == set_positions(features, frame)
+
+
+def test_featurised_rows_come_in_the_same_order_whatever_the_input_s(spark, features):
+    frame = customers(spark, *[{"churn": "yes"} if n % 2 else {} for n in range(20)])
+    shuffled = frame.orderBy(F.rand(3)).repartition(4)
+    once, again = (featurise(features, f, partitions=2).collect() for f in (frame, shuffled))
+    assert once == again
+    assert list(once[0].asDict()) == ["customer_id", "split", "churn", "label", "features"]
+    assert {(row["churn"], row["label"]) for row in once} == {("no", 0.0), ("yes", 1.0)}
+
+
+# Importance
+
+
+def test_importance_is_folded_back_to_the_original_columns_largest_first():
+    names = feature_names()
+    importances = np.zeros(len(names))
+    importances[names.index(("contract", "Two year"))] = 0.25
+    importances[names.index(("contract", "unknown"))] = 0.25
+    importances[names.index(("tenure", ""))] = 0.375
+    importances[names.index(("gender", "Male"))] = 0.125
+    folded = column_importance(importances)
+    assert list(folded.items())[:4] == [
+        ("contract", 0.5),
+        ("tenure", 0.375),
+        ("gender", 0.125),
+        ("senior_citizen", 0.0),
+    ]
+    assert set(folded) == {*CATEGORIES, *AMOUNTS}
+
+
+def test_importances_of_another_vector_are_refused():
+    with pytest.raises(ValueError, match="shorter"):
+        column_importance(np.zeros(len(feature_names()) - 1))
+
+
+# Hashes
+
+
+@pytest.mark.parametrize("value", ["7590-VHVEG", "", "ä 雪", "x" * 1000])
+@pytest.mark.parametrize(("salt", "buckets"), [("churnlab", 100), ("fold-0", 5), ("", 7)])
+def test_a_bucket_can_be_computed_by_any_tool(spark, value, salt, buckets):
+    frame = spark.createDataFrame([(value,)], "customer_id STRING")
+    digest = hashlib.md5(f"{salt}:{value}".encode()).hexdigest()
+    [bucket] = frame.select(hash_bucket("customer_id", salt, buckets)).first()
+    assert bucket == int(digest[:8], 16) % buckets
+
+
+def test_another_repeat_sorts_the_customers_into_other_folds_of_about_the_same_size(spark):
+    ids = spark.range(5000).select(F.col("id").cast("string").alias("customer_id"))
+    folds = ids.select(fold_column(0).alias("a"), fold_column(1).alias("b")).toPandas()
+    assert sorted(folds["a"].unique()) == [0, 1, 2, 3, 4]
+    assert folds["a"].value_counts().between(900, 1100).all()
+    assert (folds["a"] == folds["b"]).mean() == pytest.approx(0.2, abs=0.03)
+
+
+# Fingerprints
+
+
+def test_a_data_fingerprint_ignores_order_partitions_and_column_order(spark):
+    frame = customers(spark, *[{"tenure": n} for n in range(20)])
+    shuffled = frame.orderBy(F.rand(5)).repartition(4).select(*reversed(frame.columns))
+    assert data_fingerprint(shuffled) == data_fingerprint(frame)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [[{}], [{}, {}, {}], [{}, {"tenure": 3}], [{}, {"churn": "yes"}]],
+    ids=["a row less", "a row more", "another amount", "another label"],
+)
+def test_a_data_fingerprint_sees_every_change(spark, changes):
+    before = data_fingerprint(customers(spark, {}, {}))
+    assert data_fingerprint(customers(spark, *changes)) != before
+
+
+def test_a_fingerprint_of_no_rows_can_be_told(spark):
+    assert data_fingerprint(customers(spark, {}).limit(0)) == "0-0000000000000000"
+
+
+def test_a_parameters_fingerprint_ignores_their_order_and_sees_their_values():
+    fingerprint = parameters_fingerprint({"numTrees": 100, "maxDepth": 8})
+    assert parameters_fingerprint({"maxDepth": 8, "numTrees": 100}) == fingerprint
+    assert parameters_fingerprint({"maxDepth": 9, "numTrees": 100}) != fingerprint
+    assert len(fingerprint) == 16

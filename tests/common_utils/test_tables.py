@@ -1,0 +1,511 @@
+"""Keys, places and tables: what a run writes replaces its own rows and nothing else."""
+
+import os
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import duckdb
+import pytest
+import sqlglot
+from common_utils import (
+    TABLES,
+    DataContractError,
+    StepError,
+    TableNotFoundError,
+    check_lake,
+    check_pipeline_id,
+    dataset_root,
+    finished_attempts,
+    join_uri,
+    list_folders,
+    new_pipeline_id,
+    own_or_newest_run,
+    read_table,
+    read_text,
+    review,
+    table_columns,
+    write_table,
+    write_text,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from pyspark.sql import DataFrame, DataFrameReader
+from pyspark.sql import functions as F
+
+pytestmark = pytest.mark.xdist_group("library")
+
+OUTCOMES = TABLES["scoring_outcomes"]
+
+
+def outcomes(spark, *ids, churn="yes"):
+    """Return rows of the smallest table of the contract, in one file."""
+    return spark.createDataFrame([(i, churn) for i in ids], OUTCOMES).coalesce(1)
+
+
+def stored(spark, dataset, name="scoring_outcomes"):
+    """Return (run, step, customer) of a table's rows, sorted."""
+    rows = read_table(spark, dataset, name).select("pipeline_id", "step", "customer_id").collect()
+    return sorted(map(tuple, rows))
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return str(tmp_path / "churn")
+
+
+# Keys of runs
+
+
+def test_a_fresh_key_is_valid_sorts_by_time_and_never_repeats():
+    keys = [new_pipeline_id() for _ in range(1000)]
+    assert all(check_pipeline_id(key) == key for key in keys)
+    assert len(set(keys)) == 1000
+    made = datetime.strptime(keys[0][:15], "%Y%m%dt%H%M%S").replace(tzinfo=UTC)
+    assert timedelta(0) <= datetime.now(UTC) - made < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("key", ["a", "7", "20261123t051500-3f9c2a", "a" * 48, "the-page"])
+def test_a_good_key_is_returned(key):
+    assert check_pipeline_id(key) == key
+
+
+@pytest.mark.parametrize(
+    "key", ["", "-a", "A", "a b", "a/b", "..", "a_b", "ä", "a\n", "a" * 49, "a=b", "a'; DROP"]
+)
+def test_a_bad_key_is_refused_with_the_rule(key):
+    with pytest.raises(StepError, match="at most 48 lower-case letters, digits and hyphens"):
+        check_pipeline_id(key)
+
+
+@given(st.text())
+def test_whatever_passes_as_a_key_names_one_folder_and_one_batch(text):
+    try:
+        assert re.fullmatch("[a-z0-9-]{1,48}", check_pipeline_id(text))
+    except StepError as error:
+        assert repr(text) in str(error)
+
+
+# Places
+
+
+@pytest.mark.parametrize(
+    ("parts", "joined"),
+    [
+        (("/lake",), "/lake"),
+        (("/lake/",), "/lake"),
+        (("/lake", "raw", "customers"), "/lake/raw/customers"),
+        (("/lake/", "/elsewhere"), "/elsewhere"),
+        (("/lake", "gs://bucket/raw.csv"), "gs://bucket/raw.csv"),
+        (("gs://bucket", "models", "m-1"), "gs://bucket/models/m-1"),
+        (("gs://bucket/lake/", "raw/"), "gs://bucket/lake/raw"),
+        (("/a lake/ä", "warehouse"), "/a lake/ä/warehouse"),
+    ],
+)
+def test_parts_join_to_a_place(parts, joined):
+    assert join_uri(*parts) == joined
+
+
+def test_a_relative_lake_becomes_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert join_uri("lake", "raw") == f"{tmp_path}/lake/raw"
+
+
+def test_a_dataset_is_a_folder_of_the_lake_or_bigquery():
+    assert dataset_root("/lake", "churn") == "/lake/warehouse/churn"
+    assert dataset_root("gs://bucket", "churn") == "gs://bucket/warehouse/churn"
+    assert dataset_root("/lake", "bigquery://project.churn") == "bigquery://project.churn"
+
+
+def test_a_small_file_is_replaced_as_a_whole(tmp_path):
+    place = str(tmp_path / "new folder" / "facts.json")
+    write_text(place, "old, long text")
+    write_text(place, "neu: ä")
+    assert read_text(place) == "neu: ä"
+    assert os.listdir(tmp_path / "new folder") == ["facts.json"]
+
+
+def test_a_good_lake_is_returned_absolute_and_left_as_it_was(tmp_path):
+    assert check_lake(str(tmp_path / "lake")) == str(tmp_path / "lake")
+    assert os.listdir(tmp_path / "lake") == []
+
+
+def test_a_lake_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StepError, match=r"Can't write to the lake .*/file/lake: .*--lake"):
+        check_lake(str(tmp_path / "file" / "lake"))
+
+
+@pytest.mark.parametrize("lake", ["nonsense://bucket", "gs://two words/lake"])
+def test_a_lake_that_is_no_place_is_refused(lake):
+    with pytest.raises(StepError, match=r"Can't write to the lake .*--lake"):
+        check_lake(lake)
+
+
+def test_steps_that_start_together_all_find_the_lake_writable(tmp_path):
+    lake, start = str(tmp_path / "lake"), threading.Barrier(8)
+
+    def check_often(_):
+        start.wait()
+        return [check_lake(lake) for _ in range(50)]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert {place for places in pool.map(check_often, range(8)) for place in places} == {lake}
+
+
+# Writing and reading
+
+
+def test_rows_come_back_with_their_run_step_and_time(spark, dataset):
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    write_table(outcomes(spark, "c-1"), dataset, "scoring_outcomes", "run-a", "preprocessing")
+    table = read_table(spark, dataset, "scoring_outcomes")
+    assert table.schema == spark.createDataFrame([], table_columns("scoring_outcomes")).schema
+    row = table.first()
+    assert row[:4] == ("c-1", "yes", "run-a", "preprocessing")
+    assert before <= row["pipeline_execution_ts"].astimezone(UTC) <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_carries_the_run_columns_last(spark, name):
+    columns = spark.createDataFrame([], table_columns(name)).dtypes
+    assert columns[-3:] == [
+        ("pipeline_id", "string"),
+        ("step", "string"),
+        ("pipeline_execution_ts", "timestamp"),
+    ]
+
+
+def test_writing_again_replaces_the_rows_of_the_same_run_and_step_only(spark, dataset):
+    write_table(outcomes(spark, "old-1", "old-2"), dataset, "scoring_outcomes", "run-a", "one")
+    write_table(outcomes(spark, "kept"), dataset, "scoring_outcomes", "run-a", "two")
+    write_table(outcomes(spark, "kept"), dataset, "scoring_outcomes", "run-b", "one")
+    write_table(outcomes(spark, "new"), dataset, "scoring_outcomes", "run-a", "one")
+    assert stored(spark, dataset) == [
+        ("run-a", "one", "new"),
+        ("run-a", "two", "kept"),
+        ("run-b", "one", "kept"),
+    ]
+    attempts = [
+        list_folders(path.rpartition("/")[0])
+        for path in finished_attempts(dataset, "scoring_outcomes")
+    ]
+    assert [len(names) for names in attempts] == [1, 1, 1]
+
+
+def test_runs_at_once_do_not_disturb_each_other(spark, dataset):
+    start = threading.Barrier(3)
+
+    def one_run(run):
+        start.wait()
+        for attempt in ("first", "second"):
+            rows = outcomes(spark, f"{run}-{attempt}")
+            write_table(rows, dataset, "scoring_outcomes", run, "preprocessing")
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(one_run, ["run-a", "run-b", "run-c"]))
+    assert stored(spark, dataset) == [
+        (run, "preprocessing", f"{run}-second") for run in ("run-a", "run-b", "run-c")
+    ]
+
+
+def kill_a_write(dataset, run, name="attempt=9999999999999999999-000000"):
+    """Leave behind what a killed job leaves: data files of a newer attempt without the marker."""
+    folder = os.path.join(
+        dataset, "scoring_outcomes", f"pipeline_id={run}", "step=preprocessing", name
+    )
+    os.makedirs(os.path.join(folder, "_temporary", "0"))
+    with open(os.path.join(folder, "part-00000.snappy.parquet"), "wb") as stream:
+        stream.write(b"PAR1 half a file")
+    return folder
+
+
+def test_an_unfinished_attempt_is_not_read(spark, dataset):
+    write_table(outcomes(spark, "old"), dataset, "scoring_outcomes", "run-a", "preprocessing")
+    kill_a_write(dataset, "run-a")
+    kill_a_write(dataset, "run-b")
+    assert stored(spark, dataset) == [("run-a", "preprocessing", "old")]
+    assert review(dataset, "SELECT customer_id FROM scoring_outcomes").values.tolist() == [["old"]]
+
+
+def test_a_table_with_nothing_but_an_unfinished_attempt_is_not_there(spark, dataset):
+    kill_a_write(dataset, "run-a")
+    with pytest.raises(TableNotFoundError, match=r"No run has written scoring_outcomes in .*churn"):
+        read_table(spark, dataset, "scoring_outcomes")
+
+
+def test_the_next_attempt_clears_away_what_a_killed_one_left(spark, dataset):
+    left = kill_a_write(dataset, "run-a", "attempt=1-000000")
+    write_table(outcomes(spark, "new"), dataset, "scoring_outcomes", "run-a", "preprocessing")
+    assert not os.path.exists(left)
+    assert stored(spark, dataset) == [("run-a", "preprocessing", "new")]
+
+
+def test_a_write_that_fails_leaves_the_old_rows(spark, dataset):
+    write_table(outcomes(spark, "old"), dataset, "scoring_outcomes", "run-a", "preprocessing")
+    broken = outcomes(spark, "new").withColumn("churn", F.raise_error(F.lit("the disk is full")))
+    with pytest.raises(Exception, match="the disk is full"):  # Spark's own, whichever it is
+        write_table(broken, dataset, "scoring_outcomes", "run-a", "preprocessing")
+    assert stored(spark, dataset) == [("run-a", "preprocessing", "old")]
+
+
+def test_rows_that_lack_a_column_are_refused(spark, dataset):
+    with pytest.raises(DataContractError, match="scoring_outcomes lack customer_id, churn"):
+        write_table(spark.range(1), dataset, "scoring_outcomes", "run-a", "preprocessing")
+    assert not os.path.exists(dataset)
+
+
+def test_rows_whose_values_do_not_fit_are_refused(spark, dataset):
+    text = spark.createDataFrame(
+        [("m-1", "tenure", "much")], "model_version STRING, feature STRING, importance STRING"
+    )
+    with pytest.raises(DataContractError, match="importance"):
+        write_table(text, dataset, "model_feature_importance_scores", "run-a", "training")
+    assert not os.path.exists(dataset)
+
+
+def test_columns_beyond_the_contract_are_left_out_and_order_does_not_matter(spark, dataset):
+    rows = outcomes(spark, "c-1").select(F.lit(1).alias("extra"), "churn", "customer_id")
+    write_table(rows, dataset, "scoring_outcomes", "run-a", "preprocessing")
+    table = read_table(spark, dataset, "scoring_outcomes")
+    assert table.columns[:3] == ["customer_id", "churn", "pipeline_id"]
+    assert table.first()[:2] == ("c-1", "yes")
+
+
+def test_an_empty_table_says_none_and_a_missing_one_says_nothing(spark, dataset):
+    with pytest.raises(TableNotFoundError, match="Run its step first"):
+        read_table(spark, dataset, "scoring_outcomes")
+    write_table(outcomes(spark), dataset, "scoring_outcomes", "run-a", "preprocessing")
+    assert stored(spark, dataset) == []
+
+
+def test_a_bad_key_writes_nothing(spark, dataset):
+    with pytest.raises(StepError, match="not a key of a run"):
+        write_table(outcomes(spark, "c-1"), dataset, "scoring_outcomes", "../up", "preprocessing")
+    assert not os.path.exists(dataset)
+
+
+def test_one_run_is_read_alone_the_own_one_before_the_newest(spark, dataset):
+    for run in ("run-a", "run-c", "run-b"):
+        write_table(outcomes(spark, run), dataset, "scoring_outcomes", run, "preprocessing")
+    only_b = read_table(spark, dataset, "scoring_outcomes", "run-b")
+    assert [row["customer_id"] for row in only_b.collect()] == ["run-b"]
+    assert own_or_newest_run(spark, dataset, "scoring_outcomes", "run-b") == "run-b"
+    assert own_or_newest_run(spark, dataset, "scoring_outcomes", "run-x") == "run-c"
+
+
+def test_there_is_no_newest_run_without_rows(spark, dataset):
+    write_table(outcomes(spark), dataset, "scoring_outcomes", "run-a", "preprocessing")
+    with pytest.raises(TableNotFoundError, match=r"has no rows. Run its step first"):
+        own_or_newest_run(spark, dataset, "scoring_outcomes", "run-a")
+
+
+def test_a_dataset_can_be_named_by_a_uri(spark, tmp_path):
+    dataset = f"file://{tmp_path}/churn"
+    write_table(outcomes(spark, "old"), dataset, "scoring_outcomes", "run-a", "preprocessing")
+    write_table(outcomes(spark, "new"), dataset, "scoring_outcomes", "run-a", "preprocessing")
+    assert stored(spark, dataset) == [("run-a", "preprocessing", "new")]
+    assert review(dataset, "SELECT customer_id FROM scoring_outcomes").values.tolist() == [["new"]]
+
+
+# Review SQL, in BigQuery's dialect
+
+
+@pytest.fixture(scope="module")
+def reviewed(spark, tmp_path_factory):
+    """Two runs of predictions, with their reasons."""
+    dataset = str(tmp_path_factory.mktemp("review") / "churn")
+    schema = TABLES["batch_predictions"]
+    reasons = [("contract", 0.25), ("tenure", -0.125)]
+    march = [("m-1", "c-1", 0.75, "yes", reasons), ("m-1", "c-2", 0.25, "no", reasons[:1])]
+    april = [("m-1", "c-1", 0.5, "no", [])]
+    for run, rows in {"march": march, "april": april}.items():
+        frame = spark.createDataFrame(rows, schema).coalesce(1)
+        write_table(frame, dataset, "batch_predictions", run, "scoring")
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("sql", "answer"),
+    [
+        (
+            "SELECT pipeline_id, COUNTIF(prediction = 'yes') AS churners, COUNT(*) AS customers "
+            "FROM batch_predictions GROUP BY pipeline_id ORDER BY pipeline_id",
+            [["april", 0, 1], ["march", 1, 2]],
+        ),
+        (
+            "SELECT reason.feature, ROUND(SUM(reason.contribution), 3) FROM batch_predictions, "
+            "UNNEST(reasons) AS reason GROUP BY 1 ORDER BY 1",
+            [["contract", 0.5], ["tenure", -0.125]],
+        ),
+        (
+            "SELECT customer_id, ARRAY_LENGTH(reasons) AS n FROM `batch_predictions` "
+            "WHERE pipeline_id = 'march' ORDER BY customer_id",
+            [["c-1", 2], ["c-2", 1]],
+        ),
+        ("SELECT IFNULL(SAFE_DIVIDE(COUNT(*), 0), -1.0) FROM batch_predictions", [[-1.0]]),
+        (
+            "SELECT customer_id, churn_probability FROM batch_predictions QUALIFY "
+            "ROW_NUMBER() OVER (PARTITION BY customer_id ORDER BY churn_probability DESC) = 1 "
+            "ORDER BY customer_id",
+            [["c-1", 0.75], ["c-2", 0.25]],
+        ),
+        (
+            "SELECT DISTINCT EXTRACT(YEAR FROM pipeline_execution_ts) >= 2026, "
+            "TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), pipeline_execution_ts, DAY) FROM batch_predictions",
+            [[True, 0]],
+        ),
+        (
+            "SELECT * EXCEPT (reasons, pipeline_execution_ts, step) FROM batch_predictions "
+            "WHERE pipeline_id = 'april'",
+            [["m-1", "c-1", 0.5, "no", "april"]],
+        ),
+    ],
+    ids=["COUNTIF", "UNNEST", "ARRAY_LENGTH", "SAFE_DIVIDE", "QUALIFY", "timestamps", "EXCEPT"],
+)
+def test_review_sql_is_bigquery_s_dialect(reviewed, sql, answer):
+    assert review(reviewed, sql).values.tolist() == answer
+
+
+# BigQuery: the tables of a project, with DuckDB in BigQuery's place
+
+
+class BigQueryDouble:
+    """The client: records what it is told to do, and does it in DuckDB."""
+
+    def __init__(self):
+        self.calls = []
+        self.database = duckdb.connect()
+        self.database.sql("ATTACH ':memory:' AS project; CREATE SCHEMA project.churn")
+
+    def create(self, name):
+        columns = duckdb_columns(table_columns(name))
+        self.database.sql(f"CREATE TABLE project.churn.{name} ({columns})")
+
+    def rows(self, name):
+        sql = f"SELECT pipeline_id, step, customer_id FROM project.churn.{name} ORDER BY ALL"
+        return self.database.sql(sql).fetchall()
+
+    def tables(self):
+        found = self.database.sql("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()
+        return [name for (name,) in found]
+
+    def query(self, sql, job_config):
+        self.calls.append(("query", sql))
+        values = {p.name: p.value for p in job_config.query_parameters}
+        for statement in sqlglot.transpile(sql, read="bigquery", write="duckdb"):
+            used = {name: value for name, value in values.items() if f"${name}" in statement}
+            self.database.execute(statement, used or None)
+        return self
+
+    def result(self):
+        self.calls.append(("result",))
+
+    def delete_table(self, table, not_found_ok):
+        self.calls.append(("delete_table", table))
+        self.database.sql(f"DROP TABLE {table}")
+
+
+class Writer:
+    """The connector's ``rows.write``: records the options, saves into the double."""
+
+    def __init__(self, bigquery, rows):
+        self.bigquery, self.rows, self.options = bigquery, rows, {}
+
+    def format(self, name):
+        return self.option("format", name)
+
+    def mode(self, name):
+        return self.option("mode", name)
+
+    def option(self, name, value):
+        self.options[name] = value
+        return self
+
+    def save(self, table):
+        self.bigquery.calls.append(("save", table, self.options))
+        self.bigquery.database.register("staged", self.rows.toPandas())
+        self.bigquery.database.sql(f"CREATE OR REPLACE TABLE {table} AS FROM staged")
+
+
+def duckdb_columns(columns):
+    return columns.replace("STRING", "VARCHAR").replace("TIMESTAMP", "TIMESTAMPTZ")
+
+
+@pytest.fixture
+def bigquery(monkeypatch):
+    from google.cloud import bigquery as module
+
+    double = BigQueryDouble()
+    monkeypatch.setattr(DataFrame, "write", property(lambda rows: Writer(double, rows)))
+    monkeypatch.setattr(module, "Client", lambda project: double if project == "project" else None)
+    return double
+
+
+def test_a_write_to_bigquery_stages_rows_and_swaps_them_in_by_one_transaction(spark, bigquery):
+    bigquery.create("scoring_outcomes")
+    write_table(
+        outcomes(spark, "c-1"), "bigquery://project.churn", "scoring_outcomes", "run-a", "one"
+    )
+    staging = "project.churn.scoring_outcomes__run_a_one"
+    options = {"format": "bigquery", "mode": "overwrite", "writeMethod": "direct"}
+    save, query, *rest = bigquery.calls
+    assert save == ("save", staging, options)
+    assert rest == [("result",), ("delete_table", staging)]
+    kinds = [type(s).__name__ for s in sqlglot.parse(query[1], read="bigquery") if s]
+    assert kinds == ["Transaction", "Delete", "Insert", "Commit"]
+    assert bigquery.tables() == ["scoring_outcomes"]
+
+
+def test_bigquery_rows_of_the_same_run_and_step_are_replaced_only(spark, bigquery):
+    bigquery.create("scoring_outcomes")
+    writes = [("run-a", "one", "old"), ("run-a", "two", "kept"), ("run-b", "one", "kept")]
+    for run, step, customer_id in [*writes, ("run-a", "one", "new")]:
+        rows = outcomes(spark, customer_id)
+        write_table(rows, "bigquery://project.churn", "scoring_outcomes", run, step)
+    assert bigquery.rows("scoring_outcomes") == [
+        ("run-a", "one", "new"),
+        ("run-a", "two", "kept"),
+        ("run-b", "one", "kept"),
+    ]
+
+
+def test_a_bad_key_never_reaches_bigquery(spark, bigquery):
+    rows = outcomes(spark, "c-1")
+    with pytest.raises(StepError, match="not a key of a run"):
+        write_table(rows, "bigquery://project.churn", "scoring_outcomes", "a`; DROP", "one")
+    assert bigquery.calls == []
+
+
+def test_a_read_from_bigquery_names_the_table_and_filters_the_run(spark, monkeypatch):
+    found = spark.createDataFrame(
+        [("c-1", "run-a"), ("c-2", "run-b")], "customer_id STRING, pipeline_id STRING"
+    )
+    asked = []
+    monkeypatch.setattr(DataFrameReader, "format", lambda self, name: asked.append(name) or self)
+    monkeypatch.setattr(DataFrameReader, "load", lambda self, path: asked.append(path) or found)
+    rows = read_table(spark, "bigquery://project.churn", "scoring_outcomes", "run-b")
+    assert [row["customer_id"] for row in rows.collect()] == ["c-2"]
+    assert asked == ["bigquery", "project.churn.scoring_outcomes"]
+
+
+def test_review_sql_in_the_cloud_goes_to_the_project_s_own_dataset(monkeypatch):
+    from google.cloud import bigquery as module
+
+    asked = []
+
+    class Client:
+        def __init__(self, project):
+            self.project = project
+
+        def query(self, sql, job_config):
+            asked.append((self.project, str(job_config.default_dataset), sql))
+            return self
+
+        def to_dataframe(self):
+            return "the answer"
+
+    monkeypatch.setattr(module, "Client", Client)
+    assert review("bigquery://project.churn", "SELECT 1") == "the answer"
+    assert asked == [("project", "project.churn", "SELECT 1")]
