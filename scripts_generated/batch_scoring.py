@@ -169,8 +169,10 @@ def main(arguments: list[str] | None = None) -> None:
     reasons = options.reasons
     max_quarantined = options.max_quarantined
 
+    # Scoring needs less of Spark ML than training did.
     spark = SparkSession.builder.appName("batch-scoring").getOrCreate()
 
+    # Key and lake are checked first, as always.
     check_pipeline_id(pipeline_id)
     lake = check_lake(lake)
     tables = dataset_root(lake, dataset)
@@ -202,6 +204,7 @@ def main(arguments: list[str] | None = None) -> None:
     scored = with_probability(model.transform(clean(judged, labelled=False)))
     scored = scored.withColumn("prediction", decision_column(entry["threshold"]))
 
+    # Probability, decision and reasons of each customer stand in one row:
     explained = explain(spark, scored, entry["model_uri"], reasons)
     predictions = scored.join(explained, "customer_id").select(
         F.lit(entry["model_version"]).alias("model_version"),

@@ -34,31 +34,20 @@ from common_utils import (
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-DOWNLOAD_URL = (
-    "https://raw.githubusercontent.com/IBM/telco-customer-churn-on-icp4d/master/data/"
-    "Telco-Customer-Churn.csv"
-)
-
-
-DOWNLOAD_SECONDS = 10
-
-
-REAL_ROWS = 7043
-
 
 def shuffled(number: str, left_size: int, right_size: int, key: int) -> tuple[F.Column, F.Column]:
-    """Return the two parts of a number below left_size · right_size, one-to-one and in disorder."""
+    """Return the two parts of a number below left_size · right_size, one-to-one and shuffled."""
     left, right = F.expr(f"{number} div {right_size}"), F.expr(f"{number} % {right_size}")
-    for turn in range(2):
-        shift = F.xxhash64(right, F.lit(key).cast("long"), F.lit(2 * turn))
+    for turn in (0, 2):
+        shift = F.xxhash64(right, F.lit(key).cast("long"), F.lit(turn))
         left = (left + F.pmod(shift, F.lit(left_size))) % left_size
-        shift = F.xxhash64(left, F.lit(key).cast("long"), F.lit(2 * turn + 1))
+        shift = F.xxhash64(left, F.lit(key).cast("long"), F.lit(turn + 1))
         right = (right + F.pmod(shift, F.lit(right_size))) % right_size
     return left, right
 
 
-def seed_of(seed: int, purpose: str) -> random.Random:
-    """Return Python's own generator for the few constants that depend on the seed."""
+def dice(seed: int, purpose: str) -> random.Random:
+    """Return the random numbers of a seed for one purpose."""
     return random.Random(f"{seed} {purpose}")
 
 
@@ -70,54 +59,43 @@ ID_LETTERS = 26**5
 
 def customer_id(seed: int) -> F.Column:
     """Return ids such as 7590-VHVEG, unique by construction."""
-    digits, letters = shuffled("id", ID_DIGITS, ID_LETTERS, seed_of(seed, "id").getrandbits(62))
-    spelled = [F.floor(letters / 26**place) % 26 + 65 for place in range(5)]
-    letter = [F.char(code) for code in spelled]
-    return F.concat(F.lpad(digits.cast("string"), 4, "0"), F.lit("-"), *letter)
+    digits, letters = shuffled("id", ID_DIGITS, ID_LETTERS, dice(seed, "id").getrandbits(62))
+    spelled = [F.char(F.floor(letters / 26**place) % 26 + 65) for place in range(5)]
+    return F.concat(F.lpad(digits.cast("string"), 4, "0"), F.lit("-"), *spelled)
 
 
 def mirrored(base: int, size: int, shift: float) -> F.Column:
-    """Return a ruler: the digits of ``place`` (below ``size``) mirrored at the point, then shifted."""
-    powers = [base**digit for digit in range(max(1, math.ceil(math.log(size, base) + 1e-9)))]
+    """Return a ruler: the digits of ``place`` (below ``size``) mirrored at the point, and a shift."""
+    powers = [base**digit for digit in range(math.ceil(math.log(size + 1, base)))]
     terms = [f"((place div {power}) % {base}) / {power * base}D" for power in powers]
     return (F.expr(" + ".join(terms)) + F.lit(shift)) % 1.0
 
 
 RULERS = {
-    "contract": 1,
-    "product": 2,
-    "bill": 3,
-    "leaving": 5,
-    "payment": 7,
-    "person": 11,
-    "total": 13,
-}
+    "contract": 1, "product": 2, "bill": 3, "leaving": 5, "payment": 7, "person": 11, "total": 13
+}  # fmt: skip
 
 
 def with_rulers(numbers: DataFrame, rows: int, seed: int) -> DataFrame:
     """Add the shuffled ``place`` of each row number ``id``, and the rulers."""
     root = math.isqrt(rows - 1) + 1
     height = min(range(root, 2 * root + 1), key=lambda size: -rows % size)
-    width = -(
-        -rows // height
-    )  # height · width is the first such product, equal to rows or little more
-    left, right = shuffled("id", height, width, seed_of(seed, "place").getrandbits(62))
-    size = height * width
-    rulers = {"contract_ruler": (F.col("place") + 0.5) / size}
+    width = -(-rows // height)  # height · width is rows, or a little more
+    left, right = shuffled("id", height, width, dice(seed, "place").getrandbits(62))
+    rulers = {"contract_ruler": (F.col("place") + 0.5) / (height * width)}
     for name, base in RULERS.items():
         if base > 1:
-            rulers[f"{name}_ruler"] = mirrored(base, size, seed_of(seed, name).random())
+            shift = dice(seed, name).random()
+            rulers[f"{name}_ruler"] = mirrored(base, height * width, shift)
     return numbers.withColumn("place", left * width + right).withColumns(rulers)
 
 
 MONTHS = (
-    11, 613, 238, 200, 176, 133, 110, 131, 123, 119, 116, 99, 117, 109, 76, 99, 80, 87, 97, 73, 71, 63, 90,
-    85, 94, 79, 79, 72, 57, 72, 72, 65, 69, 64, 65, 88, 50, 65, 59, 56, 64, 70, 65, 65, 51, 61, 74, 68, 64,
-    66, 68, 68, 80, 70, 68, 64, 80, 65, 67, 60, 76, 76, 70, 72, 80, 76, 89, 98, 100, 95, 119, 170, 362,
+    11, 613, 238, 200, 176, 133, 110, 131, 123, 119, 116, 99, 117, 109, 76, 99, 80, 87, 97, 73, 71,
+    63, 90, 85, 94, 79, 79, 72, 57, 72, 72, 65, 69, 64, 65, 88, 50, 65, 59, 56, 64, 70, 65, 65, 51,
+    61, 74, 68, 64, 66, 68, 68, 80, 70, 68, 64, 80, 65, 67, 60, 76, 76, 70, 72, 80, 76, 89, 98, 100,
+    95, 119, 170, 362,
 )  # fmt: skip
-
-
-BANDS = (1, 3, 6, 9, 12, 18, 24, 30, 36, 42, 48, 54, 60, 66, 71, 72)  # last month of each band
 
 
 def interval(ruler: str, cuts: list[float], first: int = 0) -> str:
@@ -133,6 +111,9 @@ def interval(ruler: str, cuts: list[float], first: int = 0) -> str:
 def look_up(values: list[float], position: str) -> str:
     """Return SQL for the value at a position of a constant list."""
     return f"array({', '.join(f'{float(value)!r}D' for value in values)})[{position}]"
+
+
+BANDS = (1, 3, 6, 9, 12, 18, 24, 30, 36, 42, 48, 54, 60, 66, 71, 72)  # last month of each
 
 
 def with_tenure(customers: DataFrame) -> DataFrame:
@@ -240,8 +221,10 @@ support_fiber      .   .   .   . -118 -40 -23   5  11  -7  18  14 60 .
 """)
 
 
-EXTRAS = {"no_phone": -4, "lines": 1, "tv": 2, "movies": 2, "security": 1, "backup": 1,
-          "protection": 1, "support": 1}  # fmt: skip
+EXTRAS = {
+    "no_phone": -4, "lines": 1, "tv": 2, "movies": 2, "security": 1, "backup": 1, "protection": 1,
+    "support": 1,
+}  # fmt: skip
 
 
 def price(extras: list[str]) -> str:
@@ -256,8 +239,7 @@ def log_odds(decision: str) -> str:
         if effect:
             terms.append(f"{effect}D * {earlier}")
     if f"{decision}_dsl" in BY_PRICE:
-        before = list(EXTRAS)[: list(EXTRAS).index(decision)]
-        level = f"4 + {price(before)}"
+        level = f"4 + {price(list(EXTRAS)[: list(EXTRAS).index(decision)])}"
         fiber, dsl = (look_up(BY_PRICE[f"{decision}_{line}"], level) for line in ("fiber", "dsl"))
         terms.append(f"if(fiber = 1, {fiber}, {dsl})")
     return " + ".join(terms)
@@ -299,7 +281,7 @@ TOTAL_NOISE = 5.0  # USD for one service and month
 
 
 def bell(ruler: str) -> F.Column:
-    """Return a standard normal deviate from a ruler (Tukey's approximation, good to 0.02)."""
+    """Return a nearly normal deviate from a ruler (Tukey's lambda with 0.14)."""
     return 4.91 * (F.pow(ruler, F.lit(0.14)) - F.pow(1 - F.col(ruler), F.lit(0.14)))
 
 
@@ -311,73 +293,73 @@ def in_nickels(amount: F.Column) -> F.Column:
 def with_charges(customers: DataFrame) -> DataFrame:
     """Add ``monthly`` and ``total`` charges in USD; total is null before the first bill."""
     extras = " + ".join(name for name in EXTRAS if name != "no_phone")
+    services = F.expr(f"2 - no_internet - no_phone + {extras}")
     bill = F.expr(look_up(BILLS, f"5 * (1 - no_internet) + 5 * fiber + {price(list(EXTRAS))}"))
     monthly = in_nickels(bill + BILL_NOISE * F.sqrt("services") * bell("bill_ruler"))
     noise = TOTAL_NOISE * F.sqrt(F.expr("tenure * services")) * bell("total_ruler")
-    later = F.greatest(in_nickels(F.expr("tenure * monthly") + noise), F.col("monthly"))
-    total = F.when(F.col("tenure") > 1, later).when(F.col("tenure") == 1, F.col("monthly"))
-    with_services = customers.withColumn(
-        "services", F.expr(f"2 - no_internet - no_phone + {extras}")
-    )
-    return with_services.withColumn("monthly", monthly).withColumn("total", total)
+    sum_of_bills = F.greatest(in_nickels(F.expr("tenure * monthly") + noise), F.col("monthly"))
+    total = F.when(F.col("tenure") == 1, F.col("monthly")).when(F.col("tenure") > 1, sum_of_bills)
+    billed = customers.withColumn("services", services).withColumn("monthly", monthly)
+    return billed.withColumn("total", total)
 
 
-def words(decision: str, without: str = "", text: str = "") -> F.Column:
-    """Return Yes or No; or the text, where the customer is without what the decision is about."""
-    answer = F.when(F.col(decision) == 1, "Yes").otherwise("No")
-    return F.when(F.col(without) == 1, text).otherwise(answer) if without else answer
+def words(decision: str, without: str = "false", text: str = "") -> F.Column:
+    """Return Yes or No, or the text where a condition makes the question idle."""
+    return F.expr(f"CASE WHEN {without} THEN '{text}' WHEN {decision} = 1 THEN 'Yes' ELSE 'No' END")
 
 
-def chosen(*options: tuple[str, str], otherwise: str) -> F.Column:
+def chosen(options: dict[str, str], otherwise: str) -> F.Column:
     """Return the text of the first decision that was a yes."""
-    return F.coalesce(*[F.when(F.col(name) == 1, text) for name, text in options], F.lit(otherwise))
+    texts = [F.when(F.col(decision) == 1, text) for decision, text in options.items()]
+    return F.coalesce(*texts, F.lit(otherwise))
 
 
-def raw_values(seed: int) -> dict[str, F.Column]:
-    """Return the raw columns as expressions of tenure, decisions and charges."""
-    extra = {"without": "no_internet", "text": "No internet service"}
-    automatic = {"bank": "Bank transfer (automatic)", "otherwise": "Credit card (automatic)"}
-    checks = (
-        ("electronic", "Electronic check"),
-        ("mailed", "Mailed check"),
-        ("bank", automatic["bank"]),
-    )
-    values = [
-        customer_id(seed), chosen(("male", "Male"), otherwise="Female"), F.col("senior"),
-        words("partner"), words("dependents"), F.col("tenure"),
-        chosen(("no_phone", "No"), otherwise="Yes"), words("lines", "no_phone", "No phone service"),
-        chosen(("no_internet", "No"), ("fiber", "Fiber optic"), otherwise="DSL"),
-        words("security", **extra), words("backup", **extra), words("protection", **extra),
-        words("support", **extra), words("tv", **extra), words("movies", **extra),
-        chosen(("month_to_month", "Month-to-month"), ("two_year", "Two year"), otherwise="One year"),
-        words("paperless"), chosen(*checks, otherwise=automatic["otherwise"]),
-        F.col("monthly"), F.col("total"), words("churn"),
+OFFLINE = ("no_internet = 1", "No internet service")
+
+
+CONTRACTS = {"month_to_month": "Month-to-month", "two_year": "Two year"}
+
+
+PAYMENTS = {
+    "electronic": "Electronic check",
+    "mailed": "Mailed check",
+    "bank": "Bank transfer (automatic)",
+}
+
+
+def raw_values(seed: int) -> list[F.Column]:
+    """Return the raw columns, in the order of the file, from tenure, decisions and charges."""
+    return [
+        customer_id(seed), chosen({"male": "Male"}, "Female"), F.col("senior"), words("partner"),
+        words("dependents"), F.col("tenure"), chosen({"no_phone": "No"}, "Yes"),
+        words("lines", "no_phone = 1", "No phone service"),
+        chosen({"no_internet": "No", "fiber": "Fiber optic"}, "DSL"),
+        *[words(service, *OFFLINE) for service in ("security", "backup", "protection", "support")],
+        *[words(service, *OFFLINE) for service in ("tv", "movies")],
+        chosen(CONTRACTS, "One year"), words("paperless"),
+        chosen(PAYMENTS, "Credit card (automatic)"), F.col("monthly"), F.col("total"), words("churn"),
     ]  # fmt: skip
-    return dict(zip(RAW_COLUMNS, values, strict=True))
 
 
 PART_ROWS = 250_000
 
 
-JIT_BYTES = 8000
+LONGEST_COMPILED_METHOD = 8000  # bytes, HotSpot's limit
 
 
 def generate_customers(
     spark: SparkSession, rows: int, seed: int, part_rows: int = PART_ROWS
 ) -> DataFrame:
-    """Return generated customers with the columns of the raw file.
+    """Return generated customers with the columns of the raw file; sets the session's method limit.
 
     They depend on ``rows`` and ``seed`` alone. Raises StepError for an impossible number of rows.
     """
-    spark.conf.set("spark.sql.codegen.hugeMethodLimit", JIT_BYTES)
     if not 0 < rows <= ID_DIGITS * ID_LETTERS:
-        raise StepError(
-            f"--rows {rows} is not between 1 and {ID_DIGITS * ID_LETTERS:,}. Choose another."
-        )
+        raise StepError(f"--rows {rows}: it has to be from 1 to {ID_DIGITS * ID_LETTERS}.")
+    spark.conf.set("spark.sql.codegen.hugeMethodLimit", LONGEST_COMPILED_METHOD)
     numbers = spark.range(0, rows, 1, -(-rows // part_rows))
     customers = with_charges(with_decisions(with_tenure(with_rulers(numbers, rows, seed))))
-    values = raw_values(seed)
-    return customers.select(*[value.alias(name) for name, value in values.items()])
+    return customers.select(raw_values(seed)).toDF(*RAW_COLUMNS)
 
 
 def open_source(uri: str, seconds: float):
@@ -385,180 +367,192 @@ def open_source(uri: str, seconds: float):
     if uri.startswith(("http://", "https://")):
         return urllib.request.urlopen(uri, timeout=seconds)
     files, path = filesystem(uri)
-    return files.open_input_stream(path)
+    return files.open_input_stream(path, compression=None)
 
 
-def copy_file(uri: str, target: str, seconds: float = 3600) -> str:
-    """Copy a file byte for byte and return its SHA-256. Raises StepError if that fails in time."""
+def copy_file(uri: str, target: str, seconds: float) -> str:
+    """Copy a file byte for byte and return its SHA-256. Raises StepError, also after the time."""
     files, path = filesystem(target)
     files.create_dir(path.rpartition("/")[0], recursive=True)
     digest, deadline = hashlib.sha256(), time.monotonic() + seconds
     try:
-        with open_source(uri, seconds) as source_file, files.open_output_stream(path) as copy:
-            while chunk := source_file.read1(1 << 16):
+        with open_source(uri, seconds) as original, files.open_output_stream(path) as copy:
+            while piece := original.read1(1 << 16):
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"it takes longer than {seconds:.0f} s")
-                digest.update(chunk)
-                copy.write(chunk)
+                digest.update(piece)
+                copy.write(piece)
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise StepError(f"Can't read {uri}: {error}. Name another file by --source.") from None
     return digest.hexdigest()
 
 
-def count_customers(spark: SparkSession, folder: str, name: str, expected: int = 0) -> int:
-    """Return how many customers a raw folder holds.
+def count_customers(spark: SparkSession, folder: str, uri: str, expected: int = 0) -> int:
+    """Return how many customers a raw folder holds; ``uri`` is where they come from.
 
     Raises DataContractError for a wrong header, no customer, or not as many as expected.
     """
     try:
         count = read_raw(spark, folder).count()
     except DataContractError as error:
-        raise DataContractError(f"{name} is refused. {error}") from None
+        raise DataContractError(f"{uri} is refused. {error}") from None
     if count == 0 or (expected and count != expected):
         wanted = f"{expected:,}" if expected else "at least one"
-        raise DataContractError(
-            f"{name} is refused. It holds {count:,} customers instead of {wanted}."
-        )
+        raise DataContractError(f"{uri} is refused: it has {count:,} customers, not {wanted}.")
     return count
 
 
-def rename(spark: SparkSession, source: str, target: str) -> None:
-    """Rename a folder of the lake; Hadoop's file systems do that on disks and in buckets."""
+def rename(spark: SparkSession, old: str, new: str) -> None:
+    """Rename a folder of the lake."""
     path = spark._jvm.org.apache.hadoop.fs.Path
-    files = path(source).getFileSystem(spark._jsc.hadoopConfiguration())
-    if not files.rename(path(source), path(target)):
-        raise StepError(f"Can't rename {source} to {target}. Check who may write there.")
+    files = path(old).getFileSystem(spark._jsc.hadoopConfiguration())
+    if not files.rename(path(old), path(new)):
+        raise StepError(f"Can't rename {old} to {new}. Find out who may write there.")
 
 
 def swap_in(spark: SparkSession, staging: str, folder: str, facts: dict) -> dict:
-    """Put a staged folder in place of the old one, with the facts about it. Returns the facts."""
+    """Put a staged folder, with the facts about it, in place of the old one. Returns the facts."""
     write_text(join_uri(staging, "_source.json"), json.dumps(facts, indent=2))
-    if exists(f"{folder}.replaced"):
-        delete_folder(f"{folder}.replaced")
+    replaced = f"{folder}.replaced"
     if exists(folder):
-        rename(spark, folder, f"{folder}.replaced")
+        if exists(replaced):
+            delete_folder(replaced)
+        rename(spark, folder, replaced)
     rename(spark, staging, folder)
-    if exists(f"{folder}.replaced"):
-        delete_folder(f"{folder}.replaced")
+    if exists(replaced):
+        delete_folder(replaced)
     return facts
 
 
 def landed(spark: SparkSession, folder: str) -> dict | None:
     """Return the facts about what a raw folder holds, or None if it holds nothing."""
     if exists(f"{folder}.replaced") and not exists(folder):
-        rename(spark, f"{folder}.replaced", folder)  # a landing died in the middle of its swap
+        rename(spark, f"{folder}.replaced", folder)
     if exists(join_uri(folder, "_source.json")):
         return json.loads(read_text(join_uri(folder, "_source.json")))
-    if not holds_files(folder):
+    try:
+        raw_files(folder)
+    except DataContractError:
         return None
     count = count_customers(spark, folder, folder)
-    label = f"{count:,} customers of a file that was put into the lake by hand"
-    return {"source": "lake", "label": label, "rows": count, "sha256": None, "seed": None}
+    return source_facts("lake", "customers of a file that was put into the lake by hand", count)
 
 
-def holds_files(folder: str) -> bool:
-    """Tell whether a folder holds raw files."""
-    try:
-        return bool(raw_files(folder))
-    except DataContractError:
-        return False
+def source_facts(
+    source: str, label: str, rows: int, sha256: str | None = None, seed: int | None = None
+) -> dict:
+    """Return what we write down about landed data."""
+    label = f"{rows:,} {label}"
+    return {"source": source, "label": label, "rows": rows, "sha256": sha256, "seed": seed}
 
 
 def land_file(
     spark: SparkSession, uri: str, staging: str, folder: str, source: str, label: str,
     expected: int = 0, seconds: float = 3600,
 ) -> dict:  # fmt: skip
-    """Land a CSV file as it is. Returns the facts about it."""
+    """Land a CSV file. Returns the facts about it."""
     sha256 = copy_file(uri, join_uri(staging, "customers.csv"), seconds)
     count = count_customers(spark, staging, uri, expected)
-    facts = {
-        "source": source,
-        "label": f"{count:,} {label}",
-        "rows": count,
-        "sha256": sha256,
-        "seed": None,
-    }
-    return swap_in(spark, staging, folder, facts)
+    return swap_in(spark, staging, folder, source_facts(source, label, count, sha256))
 
 
 def land_generated(
-    spark: SparkSession, staging: str, folder: str, rows: int, seed: int, csv: bool
+    spark: SparkSession, staging: str, folder: str, rows: int, seed: int, output_format: str
 ) -> dict:
-    """Land generated customers, as CSV files with a header or as Parquet. Returns the facts."""
+    """Land generated customers, as CSV with a header or as Parquet. Returns the facts."""
     writer = generate_customers(spark, rows, seed).write.mode("overwrite")
-    if csv:
-        writer.csv(staging, header=True)
-    else:
-        writer.parquet(staging)
-    label = f"{rows:,} generated customers (seed {seed}); no real person is among them"
-    facts = {"source": "generator", "label": label, "rows": rows, "sha256": None, "seed": seed}
-    return swap_in(spark, staging, folder, facts)
+    writer.format(output_format).option("header", True).save(staging)
+    label = f"GENERATED customers (seed {seed}), no real person among them"
+    return swap_in(spark, staging, folder, source_facts("generator", label, rows, seed=seed))
 
 
-def answers(current: dict | None, source: str, rows: int, seed: int) -> bool:
+def named_file(source: str) -> tuple[str, str, str]:
+    """Return the URI, the kind and the description of the file that is asked for, or blanks."""
+    variable = os.environ.get("CHURNLAB_RAW_CSV", "")
+    if source not in ("auto", "real", "synthetic"):
+        return source, source, f"customers of the file {source.rpartition('/')[2]}"
+    if source == "synthetic" or not variable:
+        return "", "", ""
+    name = variable.rpartition("/")[2]
+    return (
+        variable,
+        "CHURNLAB_RAW_CSV",
+        f"customers of {name}, the file that CHURNLAB_RAW_CSV names",
+    )
+
+
+def is_answer(current: dict | None, source: str, rows: int, seed: int) -> bool:
     """Tell whether what the lake holds is what the parameters ask for."""
-    if current is None or source not in ("auto", "real"):
+    if current is None or source == "synthetic":
         return False
     if source == "real":
         return current["source"] in ("CHURNLAB_RAW_CSV", "download")
     return current["source"] != "generator" or (current["rows"], current["seed"]) == (rows, seed)
 
 
-def search(
-    spark: SparkSession, source: str, staging: str, folder: str, rows: int, seed: int
-) -> dict:
-    """Land the customers of the first source that answers. Returns the facts about them."""
-    variable = os.environ.get("CHURNLAB_RAW_CSV", "")
-    if source not in ("auto", "real", "synthetic"):
-        label = f"customers of the file {source.rpartition('/')[2]}"
-        return land_file(spark, source, staging, folder, source, label)
-    if variable and source != "synthetic":
-        label = f"customers of {variable.rpartition('/')[2]}, the file that CHURNLAB_RAW_CSV names"
-        return land_file(spark, variable, staging, folder, "CHURNLAB_RAW_CSV", label)
-    current = landed(spark, folder)
-    if answers(current, source, rows, seed):
-        return current
-    made_before = source == "auto" and current is not None  # other generated rows: stay with them
-    if source != "synthetic" and not made_before:
-        try:
-            return download(spark, staging, folder)
-        except StepError as error:
-            if source == "real":
-                raise StepError(
-                    f"There is no real data. {error} Set CHURNLAB_RAW_CSV to the path of the file, "
-                    "or take --source synthetic."
-                ) from None
-            print(f"No download, so we generate: {error}")
-    return land_generated(spark, staging, folder, rows, seed, csv=True)
+DOWNLOAD_URL = (
+    "https://raw.githubusercontent.com/IBM/telco-customer-churn-on-icp4d/master/data/"
+    "Telco-Customer-Churn.csv"
+)
+
+
+DOWNLOAD_SECONDS = 10
+
+
+REAL_ROWS = 7043
 
 
 def download(spark: SparkSession, staging: str, folder: str) -> dict:
-    """Land the public file; CHURNLAB_DOWNLOAD_URL may name a mirror. Returns the facts about it."""
+    """Land the public file; CHURNLAB_DOWNLOAD_URL may name a mirror. Returns the facts."""
     url = os.environ.get("CHURNLAB_DOWNLOAD_URL", DOWNLOAD_URL)
     label = f"real customers, downloaded from {url.split('/')[2]}"
     return land_file(spark, url, staging, folder, "download", label, REAL_ROWS, DOWNLOAD_SECONDS)
 
 
-def land_customers(
-    spark: SparkSession,
-    lake: str,
-    pipeline_id: str,
-    source: str,
-    rows: int,
-    seed: int,
-    output_format: str,
+def search(
+    spark: SparkSession, source: str, staging: str, folder: str, rows: int, seed: int
 ) -> dict:
-    """Land the raw customers; what the lake held stays until the new data is complete.
+    """Land the customers of the first source that answers. Returns the facts about them."""
+    uri, kind, label = named_file(source)
+    if uri:
+        return land_file(spark, uri, staging, folder, kind, label)
+    current = landed(spark, folder)
+    if is_answer(current, source, rows, seed):
+        return current
+    if source == "real" or (source == "auto" and current is None):
+        try:
+            return download(spark, staging, folder)
+        except StepError as error:
+            if source == "real":
+                mend = "Set CHURNLAB_RAW_CSV to the path of the file, or take --source synthetic."
+                raise StepError(f"There is no real data. {error} {mend}") from None
+            print(f"No download, so we generate. {error}", flush=True)
+    return land_generated(spark, staging, folder, rows, seed, "csv")
 
-    Returns the facts about them. Raises StepError if the source can't be read or breaks the contract.
+
+def raw_folder(lake: str, output_format: str) -> str:
+    """Return where raw customers lie in the lake."""
+    folders = {"csv": "customers", "parquet": "customers_parquet"}
+    if output_format not in folders:
+        raise StepError(f"--output-format {output_format!r} is unknown. Take csv or parquet.")
+    return join_uri(lake, "raw", folders[output_format])
+
+
+def land_customers(
+    spark: SparkSession, lake: str, pipeline_id: str, source: str, rows: int, seed: int,
+    output_format: str = "csv",
+) -> dict:  # fmt: skip
+    """Land raw customers; what the lake held stays until the new data is complete.
+
+    Returns the facts about them. Raises StepError for a source that can't be used.
     """
-    staging = join_uri(lake, "raw", f"_{check_pipeline_id(pipeline_id)}")
     folder = raw_folder(lake, output_format)
+    staging = join_uri(lake, "raw", f"_{check_pipeline_id(pipeline_id)}")
     if output_format == "parquet" and source not in ("auto", "synthetic"):
         raise StepError("Only generated data lands as parquet. Take --output-format csv for files.")
     try:
         if output_format == "parquet":
-            facts = land_generated(spark, staging, folder, rows, seed, csv=False)
+            facts = land_generated(spark, staging, folder, rows, seed, output_format)
         else:
             facts = search(spark, source, staging, folder, rows, seed)
     finally:
@@ -566,14 +560,6 @@ def land_customers(
             delete_folder(staging)
     write_text(f"{folder}_source.json", json.dumps(facts, indent=2))
     return facts
-
-
-def raw_folder(lake: str, output_format: str) -> str:
-    """Return where raw customers lie in the lake."""
-    folders = {"csv": "customers", "parquet": "customers_parquet"}
-    if output_format not in folders:
-        raise StepError(f"--output-format {output_format} is unknown. Take csv or parquet.")
-    return join_uri(lake, "raw", folders[output_format])
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -632,14 +618,21 @@ def main(arguments: list[str] | None = None) -> None:
     seed = options.seed
     output_format = options.output_format
 
+    # We start a session, or take the one that is there.
     spark = SparkSession.builder.appName("customer-data").getOrCreate()
 
-    # All is ready. What do we get?
+    # Before any work we make sure that its result can be kept.
     lake = check_lake(lake)
+
+    # All is ready. Where does our data come from today?
     facts = land_customers(spark, lake, pipeline_id, source, rows, seed, output_format)
-    print(f"Raw customers in {raw_folder(lake, output_format)}: {facts['label']}.")
-    print(f"The next step, preprocessing, turns them into tables of {dataset_root(lake, dataset)}.")
-    print(closing_line(spark, "customer-data"))
+    print(f"Raw data: {facts['label']}.", flush=True)
+
+    # The next step, preprocessing, makes tables of it.
+    print(
+        f"Landed in {raw_folder(lake, output_format)}; the tables will be in {dataset_root(lake, dataset)}."
+    )
+    print(closing_line(spark, "customer-data"), flush=True)
 
     spark.stop()
 

@@ -272,6 +272,7 @@ def main(arguments: list[str] | None = None) -> None:
     parallelism = options.parallelism
     seed = options.seed
 
+    # Two ways to search need a little more than one fit.
     spark = SparkSession.builder.appName("hyperparameter-tuning").getOrCreate()
 
     # The start is that of the training step: same rows, same features, same order.
@@ -294,19 +295,18 @@ def main(arguments: list[str] | None = None) -> None:
     # counting, so we fit two forests at a time and let one compute while the other waits.
     points = list(itertools.product(grid_points(quick), range(folds)))
 
+    # Two threads keep two forests growing:
     with ThreadPoolExecutor(parallelism) as pool:
         trials = pool.map(lambda p: grid_trials(*p[0], p[1], train, seed), points)
         grid = list(itertools.chain.from_iterable(trials))
 
+    # We draw the candidates and let them compete.
     shared = spark.sparkContext.broadcast(search_data(train))
     drawn = draw_candidates(8 if quick else candidates, seed)
     rounds = ROUNDS[:2] if quick else ROUNDS
     winner, search = successive_halving(spark, drawn, rounds, folds, shared, seed)
 
-    # From proxy to model
-    # scikit-learn chose; Spark ML will serve. Their forests are cousins, not twins, so we let Spark
-    # ML confirm the choice on the same folds before we believe it. The grid's best has its numbers
-    # already.
+    # The better of the two, by Spark ML's own folds, is our choice:
     winner_forest = RandomForestClassifier(seed=seed, **winner)
     confirmed = cross_validate(winner_forest, train, folds, parallelism=parallelism)
     winner_precision = mean_and_spread(confirmed)[0]["average_precision"]
@@ -347,6 +347,7 @@ def main(arguments: list[str] | None = None) -> None:
     overall_spread = pd.DataFrame([spreads for _, spreads in recipe]).mean()
     evaluation = f"{len(recipe)}x{folds} cross-validation of the recipe"
 
+    # The candidate carries its parameters, threshold and evidence:
     candidate = Candidate(
         pipeline_id=pipeline_id,
         step="tuning",

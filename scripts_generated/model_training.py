@@ -124,6 +124,7 @@ def main(arguments: list[str] | None = None) -> None:
     parallelism = options.parallelism
     seed = options.seed
 
+    # Spark ML's forest, and a session.
     spark = SparkSession.builder.appName("model-training").getOrCreate()
 
     # A wrong option should fail now, not after ten minutes of fitting.
