@@ -14,6 +14,9 @@ QUICK ?=
 # One environment: another one's Spark or Java must not get in the way.
 unexport SPARK_HOME SPARK_CONF_DIR PYTHONPATH PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON
 
+# Kernels keep their history here, not in your home.
+export IPYTHONDIR := $(CURDIR)/_build/ipython
+
 RUN_OPTIONS = --data $(DATA) $(if $(ROWS),--rows $(ROWS)) $(if $(filter-out 0,$(QUICK)),--quick)
 
 .DEFAULT_GOAL := help

@@ -66,7 +66,11 @@ def run_notebook(
     output.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     try:
-        with _environment(CHURNLAB_LAKE=lake, CHURNLAB_CODE=str(paths.SCRIPTS)):
+        with _environment(
+            CHURNLAB_LAKE=lake,
+            CHURNLAB_CODE=str(paths.SCRIPTS),
+            IPYTHONDIR=str(paths.BUILD / "ipython"),  # not the reader's home
+        ):
             papermill.execute_notebook(
                 str(notebook),
                 str(partial),

@@ -383,7 +383,7 @@ def copy_file(uri: str, target: str, seconds: float) -> str:
                 digest.update(piece)
                 copy.write(piece)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise StepError(f"Can't read {uri}: {error}. Name another file by --source.") from None
+        raise StepError(f"Can't read {uri}: {error}. Is the name right, and open to us?") from None
     return digest.hexdigest()
 
 
@@ -413,21 +413,29 @@ def rename(spark: SparkSession, old: str, new: str) -> None:
 def swap_in(spark: SparkSession, staging: str, folder: str, facts: dict) -> dict:
     """Put a staged folder, with the facts about it, in place of the old one. Returns the facts."""
     write_text(join_uri(staging, "_source.json"), json.dumps(facts, indent=2))
-    replaced = f"{folder}.replaced"
     if exists(folder):
-        if exists(replaced):
-            delete_folder(replaced)
-        rename(spark, folder, replaced)
+        sweep(f"{folder}.replaced")
+        rename(spark, folder, f"{folder}.replaced")
     rename(spark, staging, folder)
-    if exists(replaced):
-        delete_folder(replaced)
+    sweep(f"{folder}.replaced")
     return facts
+
+
+def sweep(folder: str) -> None:
+    """Delete a folder if it is there."""
+    if exists(folder):
+        delete_folder(folder)
+
+
+def restore(spark: SparkSession, folder: str) -> None:
+    """Put back the data that an unfinished swap has left beside its place."""
+    if exists(f"{folder}.replaced") and not exists(folder):
+        rename(spark, f"{folder}.replaced", folder)
 
 
 def landed(spark: SparkSession, folder: str) -> dict | None:
     """Return the facts about what a raw folder holds, or None if it holds nothing."""
-    if exists(f"{folder}.replaced") and not exists(folder):
-        rename(spark, f"{folder}.replaced", folder)
+    restore(spark, folder)
     if exists(join_uri(folder, "_source.json")):
         return json.loads(read_text(join_uri(folder, "_source.json")))
     try:
@@ -547,17 +555,18 @@ def land_customers(
     Returns the facts about them. Raises StepError for a source that can't be used.
     """
     folder = raw_folder(lake, output_format)
-    staging = join_uri(lake, "raw", f"_{check_pipeline_id(pipeline_id)}")
+    staging = join_uri(lake, "raw", f"landing-{check_pipeline_id(pipeline_id)}")
     if output_format == "parquet" and source not in ("auto", "synthetic"):
         raise StepError("Only generated data lands as parquet. Take --output-format csv for files.")
+    sweep(staging)
     try:
         if output_format == "parquet":
             facts = land_generated(spark, staging, folder, rows, seed, output_format)
         else:
             facts = search(spark, source, staging, folder, rows, seed)
     finally:
-        if exists(staging):
-            delete_folder(staging)
+        sweep(staging)
+        restore(spark, folder)
     write_text(f"{folder}_source.json", json.dumps(facts, indent=2))
     return facts
 

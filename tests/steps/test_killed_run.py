@@ -1,0 +1,90 @@
+"""A step killed while it writes harms nothing, and runs again under the same key."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from common_utils import read_table, review
+
+from churnlab import submit
+from tests.conftest import customer, write_raw
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("library")]
+
+TABLES = ("training_data", "scoring_input", "scoring_outcomes", "quarantined_rows")
+MANY = 60_000  # writing them takes long enough to be met by the kill
+PATIENCE = 300  # seconds
+
+
+def preprocess(lake: Path) -> None:
+    arguments = ["--pipeline-id", "run-a", "--lake", str(lake)]
+    done = submit.run_script("preprocessing", arguments, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def attempts(lake: Path, table: str) -> set[Path]:
+    return set((lake / "warehouse" / "churn" / table).glob("pipeline_id=*/step=*/attempt=*"))
+
+
+def rows(spark, lake: Path) -> dict[str, list]:
+    """Return the rows of every table, sorted."""
+    dataset = str(lake / "warehouse" / "churn")
+    return {name: sorted(read_table(spark, dataset, name).collect()) for name in TABLES}
+
+
+def kill_while_writing(lake: Path, table: str) -> Path:
+    """Start the step again, kill it in the middle of a table, and return the unfinished attempt."""
+    before = attempts(lake, table)
+    command = submit.submit_command(
+        "preprocessing", ["--pipeline-id", "run-a", "--lake", str(lake)]
+    )
+    env = {name: value for name, value in os.environ.items() if name != "SPARK_HOME"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    job = subprocess.Popen(command, env=env, start_new_session=True, **quiet)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not (new := attempts(lake, table) - before):
+            assert job.poll() is None, "the step ended before it wrote"
+            assert time.monotonic() < deadline, "the step never wrote"
+            time.sleep(0.002)
+        os.killpg(job.pid, signal.SIGSTOP)  # nothing moves while we look
+        [attempt] = new
+        assert not (attempt / "_SUCCESS").exists(), "the write was over before the kill"
+    finally:
+        if job.poll() is None:
+            os.killpg(job.pid, signal.SIGKILL)
+    assert job.wait() == -signal.SIGKILL
+    return attempt
+
+
+def test_a_killed_run_leaves_the_old_rows_readable_and_runs_again(spark, lake):
+    write_raw(lake, [customer(number) for number in range(60)])
+    preprocess(lake)
+    old = rows(spark, lake)
+    assert len(old["training_data"]) + len(old["scoring_input"]) == 60
+
+    write_raw(lake, [customer(number) for number in range(MANY)])
+    unfinished = kill_while_writing(lake, "training_data")
+    assert unfinished.exists()
+    assert rows(spark, lake) == old
+    counted = review(str(lake / "warehouse" / "churn"), "SELECT COUNT(*) FROM training_data")
+    assert counted.values.tolist() == [[len(old["training_data"])]]
+
+    preprocess(lake)
+    new = rows(spark, lake)
+    assert len(new["training_data"]) + len(new["scoring_input"]) == MANY
+    assert not unfinished.exists()
+    assert [len(attempts(lake, name)) for name in TABLES] == [1, 1, 1, 1]
+
+
+def test_a_run_killed_in_its_first_write_leaves_no_table_and_runs_again(spark, lake):
+    write_raw(lake, [customer(number) for number in range(MANY)])
+    unfinished = kill_while_writing(lake, "training_data")
+    assert unfinished.exists()
+    preprocess(lake)
+    assert not unfinished.exists()
+    assert len(rows(spark, lake)["training_data"]) > MANY * 0.8
