@@ -161,7 +161,7 @@ def lab(
     from churnlab.lab import start_lab
 
     for kept in write_learner_copies(paths.NOTEBOOKS, paths.LAB).kept:
-        console.print(f"{kept}: you changed it, so it stays as it is.", highlight=False)
+        console.print(f"{kept}: you changed it, so it stays. Rename it for a fresh copy.")
     raise typer.Exit(start_lab(port, browser, paths.ROOT))
 
 

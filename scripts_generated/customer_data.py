@@ -359,6 +359,7 @@ def generate_customers(
     spark.conf.set("spark.sql.codegen.hugeMethodLimit", LONGEST_COMPILED_METHOD)
     numbers = spark.range(0, rows, 1, -(-rows // part_rows))
     customers = with_charges(with_decisions(with_tenure(with_rulers(numbers, rows, seed))))
+    customers = customers.sample(1.0)  # keeps every row, and filters out of the chain below
     return customers.select(raw_values(seed)).toDF(*RAW_COLUMNS)
 
 

@@ -339,12 +339,12 @@ def main(arguments: list[str] | None = None) -> None:
         mean_and_spread(cross_validate(forest, labelled, folds, repeat, parallelism))
         for repeat in repetitions
     ]
-    overall = pd.DataFrame([means for means, _ in recipe]).mean()
+    overall = pd.DataFrame([means for means, _ in recipe]).mean().to_dict()
 
     # Register
     # Everything is known now: the forest, its threshold, the evidence. The recipe's numbers go into
     # model_metrics as an evaluation of their own.
-    overall_spread = pd.DataFrame([spreads for _, spreads in recipe]).mean()
+    overall_spread = pd.DataFrame([spreads for _, spreads in recipe]).mean().to_dict()
     evaluation = f"{len(recipe)}x{folds} cross-validation of the recipe"
 
     # The candidate carries its parameters, threshold and evidence:

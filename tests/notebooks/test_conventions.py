@@ -1,0 +1,173 @@
+"""Every notebook keeps the course's conventions: `book/` explains them to authors."""
+
+import re
+from statistics import median
+
+import nbformat
+import pytest
+
+from churnlab import paths
+from churnlab.exporter import KNOWN_TAGS, export_all, read_parameters, script_name
+
+NOTEBOOKS = {
+    path.stem: nbformat.read(path, as_version=4) for path in sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+}
+LIBRARY = "01-common-utils"
+STEPS = [name for name in NOTEBOOKS if name != LIBRARY]
+
+COMMON_PARAMETERS = """\
+pipeline_id: str = ""  # key of this run in every table, such as 20261123t051500-3f9c2a
+lake: str = ""  # root of the lake: a folder or gs://bucket/path
+dataset: str = "churn"  # the tables: a name below the lake's warehouse, or bigquery://project.dataset
+"""
+
+
+def tags(cell) -> set[str]:
+    return set(cell.metadata.get("tags", []))
+
+
+def on_the_page(name: str) -> list:
+    """Return the cells that a reader sees."""
+    return [cell for cell in NOTEBOOKS[name].cells if "remove-cell" not in tags(cell)]
+
+
+def code_cells(name: str) -> list:
+    return [cell for cell in on_the_page(name) if cell.cell_type == "code"]
+
+
+def markdown(name: str) -> list[str]:
+    return [cell.source for cell in NOTEBOOKS[name].cells if cell.cell_type == "markdown"]
+
+
+def headings(name: str, level: int) -> list[str]:
+    """Return the headings of a level, in order; what stands in a fence is no heading."""
+    text = re.sub(r"(?ms)^(`{3,}).*?^\1", "", "\n\n".join(markdown(name)))
+    return re.findall(rf"(?m)^{'#' * level} +(.+?)\s*$", text)
+
+
+def section(name: str, title: str) -> str:
+    """Return the text of a section of the second level."""
+    text = "\n\n".join(markdown(name))
+    return re.split(r"(?m)^## ", text.partition(f"\n## {title}")[2])[0]
+
+
+every_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
+every_step = pytest.mark.parametrize("name", STEPS)
+
+
+def test_modules_are_numbered_in_reading_order():
+    numbers = [int(name.split("-")[0]) for name in NOTEBOOKS]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert all(re.fullmatch(r"\d\d(-[a-z]+)+", name) for name in NOTEBOOKS)
+
+
+@every_notebook
+def test_a_notebook_is_valid_and_its_cells_have_ids_of_their_own(name):
+    nbformat.validate(NOTEBOOKS[name])
+    ids = [cell["id"] for cell in NOTEBOOKS[name].cells]
+    assert len(set(ids)) == len(ids)
+
+
+@every_notebook
+def test_a_notebook_is_committed_without_outputs(name):
+    cells = [cell for cell in NOTEBOOKS[name].cells if cell.cell_type == "code"]
+    assert [cell.outputs for cell in cells if cell.outputs] == []
+    assert [cell.source for cell in cells if cell.execution_count is not None] == []
+
+
+@every_notebook
+def test_only_known_tags_are_used(name):
+    assert set().union(*map(tags, NOTEBOOKS[name].cells)) <= KNOWN_TAGS
+
+
+@every_notebook
+def test_a_notebook_opens_with_its_one_title_and_its_promise(name):
+    assert len(headings(name, 1)) == 1
+    opening = NOTEBOOKS[name].cells[0].source
+    assert re.match(r"# \S.*\n\n> \S", opening)
+    for item in ("- **You learn**", "- **Time:**", "- **Cost in the cloud:**"):
+        assert item in opening
+
+
+@every_notebook
+def test_prose_comes_before_code_three_times_in_four(name):
+    cells = on_the_page(name)
+    before = [a.cell_type for a, b in zip(cells, cells[1:], strict=False) if b.cell_type == "code"]
+    assert before.count("markdown") / len(before) >= 0.75
+
+
+@every_notebook
+def test_code_cells_are_short(name):
+    lengths = sorted(len(cell.source.splitlines()) for cell in code_cells(name))
+    assert median(lengths) <= 8
+    assert sum(length <= 20 for length in lengths) / len(lengths) >= 0.9
+
+
+@every_step
+def test_a_step_has_one_cell_of_parameters_and_the_common_ones_come_first(name):
+    [cell] = [cell for cell in NOTEBOOKS[name].cells if "parameters" in tags(cell)]
+    assert f"{cell.source}\n".startswith(COMMON_PARAMETERS)
+    assert all(parameter.default != "" for parameter in read_parameters(cell.source)[2:])
+    assert NOTEBOOKS[name].cells.index(cell) == 1
+
+
+def test_the_library_takes_no_parameters():
+    assert not [cell for cell in NOTEBOOKS[LIBRARY].cells if "parameters" in tags(cell)]
+
+
+@every_notebook
+def test_an_exercise_is_followed_by_its_solution(name):
+    cells = NOTEBOOKS[name].cells
+    exercises = [n for n, cell in enumerate(cells) if "exercise" in tags(cell)]
+    solutions = [n for n, cell in enumerate(cells) if "solution" in tags(cell)]
+    assert exercises
+    assert solutions == [n + 1 for n in exercises]
+    for number in exercises:
+        assert cells[number].cell_type == "markdown"
+        assert cells[number].source.startswith("## Exercise: ")
+        assert cells[number + 1].cell_type == "code"
+
+
+def picture_texts(name: str) -> list[str]:
+    cells = code_cells(name)
+    return [
+        c.metadata["mystnb"]["image"]["alt"]
+        for c in cells
+        if "image" in c.metadata.get("mystnb", {})
+    ]
+
+
+@every_step
+def test_a_step_shows_at_least_two_pictures_and_says_what_is_on_them(name):
+    texts = picture_texts(name)
+    assert len(texts) >= 2
+    assert all(len(text.split()) >= 5 for text in texts)
+
+
+@every_notebook
+def test_every_picture_has_a_text_for_those_who_do_not_see_it(name):
+    drawn = [cell for cell in code_cells(name) if re.search(r"\bplt\.|\.plot\b", cell.source)]
+    assert [c.source for c in drawn if "image" not in c.metadata.get("mystnb", {})] == []
+
+
+@every_notebook
+def test_a_notebook_ends_with_exercise_quiz_take_away_and_production(name):
+    last = headings(name, 2)[-4:]
+    assert last[0].startswith("Exercise: ")
+    assert last[1:] == ["Quiz", "Take-away", "What runs in production"]
+
+
+@every_notebook
+def test_the_quiz_hides_its_answers(name):
+    assert "```{dropdown} Answer" in section(name, "Quiz")
+
+
+@every_notebook
+def test_the_last_section_links_the_script_that_production_runs(name):
+    script = f"{script_name(name)}.py"
+    assert f"](../scripts_generated/{script})" in section(name, "What runs in production")
+    assert (paths.SCRIPTS / script).is_file()
+
+
+def test_the_scripts_are_what_the_notebooks_export():
+    assert export_all(paths.NOTEBOOKS, paths.SCRIPTS, check=True) == []
