@@ -69,7 +69,7 @@ def possible(name: str, flags: pd.DataFrame, tenure: pd.Series) -> pd.Series:
 
 
 def price_level(flags: pd.DataFrame, before: list[str]) -> pd.Series:
-    """Return what the decisions so far add to the price of phone and internet, in units of 5 USD."""
+    """Return what earlier decisions add to the price of phone and internet, in units of 5 USD."""
     return sum(units * flags[name] for name, units in UNITS.items() if name in before)
 
 

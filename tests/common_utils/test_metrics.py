@@ -137,9 +137,9 @@ def test_decision_metrics_are_scikit_learn_s(evaluation, threshold):
 @given(evaluations())
 def test_the_order_of_the_bins_does_not_matter(evaluation):
     bins = binned(*evaluation)
-    shuffled = bins.sample(frac=1, random_state=1)
-    assert probability_metrics(shuffled) == pytest.approx(probability_metrics(bins))
-    assert curve_points(shuffled) == pytest.approx(curve_points(bins))
+    turned = bins[::-1]
+    assert probability_metrics(turned) == pytest.approx(probability_metrics(bins))
+    assert curve_points(turned) == curve_points(bins)
 
 
 @pytest.mark.parametrize("labels", [[0, 0], [1, 1], []], ids=["no churners", "only", "nobody"])

@@ -148,7 +148,7 @@ def test_steps_that_start_together_all_find_the_lake_writable(tmp_path):
 
     def check_often(_):
         start.wait()
-        return [check_lake(lake) for _ in range(50)]
+        return [check_lake(lake) for _ in range(300)]
 
     with ThreadPoolExecutor(8) as pool:
         assert {place for places in pool.map(check_often, range(8)) for place in places} == {lake}

@@ -1,6 +1,7 @@
 """Every notebook keeps the course's conventions: `book/` explains them to authors."""
 
 import re
+from itertools import pairwise
 from statistics import median
 
 import nbformat
@@ -18,7 +19,7 @@ STEPS = [name for name in NOTEBOOKS if name != LIBRARY]
 COMMON_PARAMETERS = """\
 pipeline_id: str = ""  # key of this run in every table, such as 20261123t051500-3f9c2a
 lake: str = ""  # root of the lake: a folder or gs://bucket/path
-dataset: str = "churn"  # the tables: a name below the lake's warehouse, or bigquery://project.dataset
+dataset: str = "churn"  # the tables: below the lake's warehouse, or bigquery://project.dataset
 """
 
 
@@ -92,7 +93,7 @@ def test_a_notebook_opens_with_its_one_title_and_its_promise(name):
 @every_notebook
 def test_prose_comes_before_code_three_times_in_four(name):
     cells = on_the_page(name)
-    before = [a.cell_type for a, b in zip(cells, cells[1:], strict=False) if b.cell_type == "code"]
+    before = [a.cell_type for a, b in pairwise(cells) if b.cell_type == "code"]
     assert before.count("markdown") / len(before) >= 0.75
 
 
@@ -108,7 +109,7 @@ def test_a_step_has_one_cell_of_parameters_and_the_common_ones_come_first(name):
     [cell] = [cell for cell in NOTEBOOKS[name].cells if "parameters" in tags(cell)]
     assert f"{cell.source}\n".startswith(COMMON_PARAMETERS)
     assert all(parameter.default != "" for parameter in read_parameters(cell.source)[2:])
-    assert NOTEBOOKS[name].cells.index(cell) == 1
+    assert cell is code_cells(name)[0]
 
 
 def test_the_library_takes_no_parameters():
