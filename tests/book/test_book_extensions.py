@@ -96,6 +96,7 @@ class SmallBook:
                     "myst_fence_as_directive": ["mermaid"],
                     "nb_execution_mode": "off",
                     "nitpicky": True,
+                    "executed_notebooks_dir": "_build/executed",
                 },
                 status=None,
                 warning=warnings,

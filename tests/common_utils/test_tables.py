@@ -244,7 +244,8 @@ def test_the_next_attempt_clears_away_what_a_killed_one_left(spark, dataset):
 
 def test_a_write_that_fails_leaves_the_old_rows(spark, dataset):
     write_table(outcomes(spark, "old"), dataset, "scoring_outcomes", "run-a", "preprocessing")
-    broken = outcomes(spark, "new").withColumn("churn", F.raise_error(F.lit("the disk is full")))
+    failure = F.raise_error(F.lit("the disk is full")).cast("string")
+    broken = outcomes(spark, "new").withColumn("churn", failure)
     with pytest.raises(Exception, match="the disk is full"):  # Spark's own, whichever it is
         write_table(broken, dataset, "scoring_outcomes", "run-a", "preprocessing")
     assert stored(spark, dataset) == [("run-a", "preprocessing", "old")]
@@ -353,8 +354,9 @@ def reviewed(spark, tmp_path_factory):
         ),
         (
             "SELECT DISTINCT EXTRACT(YEAR FROM pipeline_execution_ts) >= 2026, "
+            "pipeline_execution_ts > TIMESTAMP '2026-01-01', "
             "TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), pipeline_execution_ts, DAY) FROM batch_predictions",
-            [[True, 0]],
+            [[True, True, 0]],
         ),
         (
             "SELECT * EXCEPT (reasons, pipeline_execution_ts, step) FROM batch_predictions "

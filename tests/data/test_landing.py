@@ -246,7 +246,9 @@ def test_a_generator_that_fails_leaves_the_old_data(
     land("synthetic", rows=4)
 
     def fail(spark, rows, seed):
-        return spark.range(3).selectExpr("raise_error('the disk is full') AS customerID")
+        return spark.range(3).selectExpr(
+            "cast(raise_error('the disk is full') AS string) AS customerID"
+        )
 
     monkeypatch.setattr(data, "generate_customers", fail)
     with pytest.raises(Exception, match="the disk is full"):
