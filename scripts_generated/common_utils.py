@@ -262,7 +262,7 @@ def broken_rules(labelled: bool = True, known_categories: bool = True) -> dict[s
 def is_amount(name: str) -> F.Column:
     """Tell whether a text column is a finite amount of at least 0, in whole months for tenure."""
     whole = r"\d{1,9}" if name == "tenure" else r"\d{1,12}(\.\d*)?"
-    amount = F.coalesce(F.trim(name).rlike(f"^{whole}$"), F.lit(False))
+    amount = F.coalesce(F.trim(name).rlike(rf"\A{whole}\z"), F.lit(False))
     if name != "total_charges":
         return amount
     new_customer = (F.trim("tenure") == "0") & (F.coalesce(F.trim(name), F.lit("")) == "")
@@ -295,7 +295,7 @@ def check_share(rows: int, quarantined: int, limit: float, source: str) -> None:
     """Raise DataContractError if there are no rows, or too many bad ones."""
     if rows == 0:
         raise DataContractError(f"{source} holds no customers. Land the data again.")
-    if quarantined > limit * rows:
+    if quarantined / rows > limit:
         raise DataContractError(
             f"{quarantined} of {rows} rows of {source} break the data contract, more than the "
             f"limit of {limit:.0%}. Mend the file, or accept the loss by --max-quarantined."
@@ -621,20 +621,21 @@ def decision_metrics(bins, threshold: float) -> dict[str, float]:
 
 def decision_column(threshold: float) -> F.Column:
     """Return "yes" for a ``churn_probability`` from the threshold's bin on, else "no"."""
-    churns = F.floor(F.col("churn_probability") * BINS) >= round(threshold * BINS)
-    return F.when(churns, "yes").otherwise("no")
+    bin_number = F.least(F.floor(F.col("churn_probability") * BINS), F.lit(BINS - 1))
+    return F.when(bin_number >= round(threshold * BINS), "yes").otherwise("no")
 
 
 def cheapest_threshold(bins, missed_churner: float, offer: float) -> float:
     """Return the threshold with the least total cost.
 
     Every customer above it gets an offer at the price ``offer``; every churner below it is lost
-    at the price ``missed_churner``.
+    at the price ``missed_churner``. Threshold 1 means that nobody gets an offer.
     """
     rank = ranking(bins)
-    tp, fp = rank["true_positives"], rank["false_positives"]
+    threshold = np.r_[1.0, rank["threshold"]]
+    tp, fp = np.r_[0, rank["true_positives"]], np.r_[0, rank["false_positives"]]
     cost = (tp[-1] - tp) * missed_churner + (tp + fp) * offer
-    return float(rank["threshold"][cost.argmin()])
+    return float(threshold[cost.argmin()])
 
 
 def curve_points(bins, points: int = 200) -> list[tuple[str, int, float, float, float]]:

@@ -19,7 +19,7 @@ from common_utils import (
     score_bins,
     with_probability,
 )
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.ml.functions import array_to_vector
 from pyspark.sql import functions as F
@@ -38,6 +38,9 @@ from sklearn.metrics import (
 
 pytestmark = pytest.mark.xdist_group("library")
 
+# The same examples on every machine, however busy it is.
+calmly = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+
 # Scores stand in the middle of a bin, so that no rounding moves one over an edge.
 SCORES = st.integers(0, BINS - 1).map(lambda number: (number + 0.5) / BINS)
 THRESHOLDS = st.integers(0, BINS).map(lambda number: number / BINS)
@@ -47,9 +50,10 @@ THRESHOLDS = st.integers(0, BINS).map(lambda number: number / BINS)
 def evaluations(draw):
     """Return the scores and labels of customers of both kinds, with many ties."""
     few = draw(st.lists(SCORES, min_size=1, max_size=20))
-    pairs = st.tuples(st.sampled_from(few), st.integers(0, 1))
-    scores, labels = zip(*draw(st.lists(pairs, min_size=2, max_size=60)), strict=True)
-    assume(len(set(labels)) == 2)
+    score = st.sampled_from(few)
+    both = [(draw(score), 0), (draw(score), 1)]
+    more = draw(st.lists(st.tuples(score, st.integers(0, 1)), max_size=60))
+    scores, labels = zip(*both, *more, strict=True)
     return np.array(scores), np.array(labels)
 
 
@@ -99,6 +103,7 @@ def test_a_probability_is_taken_from_the_second_place_of_the_vector(spark):
     assert scored.first()["churn_probability"] == 0.25
 
 
+@calmly
 @given(evaluations())
 def test_probability_metrics_are_scikit_learn_s(evaluation):
     scores, labels = evaluation
@@ -113,6 +118,7 @@ def test_probability_metrics_are_scikit_learn_s(evaluation):
     )
 
 
+@calmly
 @given(evaluations(), THRESHOLDS)
 def test_decision_metrics_are_scikit_learn_s(evaluation, threshold):
     scores, labels = evaluation
@@ -134,6 +140,7 @@ def test_decision_metrics_are_scikit_learn_s(evaluation, threshold):
     )
 
 
+@calmly
 @given(evaluations())
 def test_the_order_of_the_bins_does_not_matter(evaluation):
     bins = binned(*evaluation)
@@ -160,7 +167,7 @@ def total_cost(scores, labels, threshold, missed_churner, offer):
 PRICES = st.integers(1, 20).map(float)
 
 
-@settings(max_examples=200)
+@calmly
 @given(evaluations(), PRICES, PRICES)
 def test_the_cheapest_threshold_is_the_cheapest_of_all(evaluation, missed_churner, offer):
     scores, labels = evaluation
@@ -184,6 +191,7 @@ def test_decisions_are_those_that_the_metrics_are_about(predictions, threshold):
     assert decided == metrics["true_positives"] + metrics["false_positives"]
 
 
+@calmly
 @given(evaluations(), THRESHOLDS)
 def test_every_bin_s_own_threshold_decides_for_that_bin(evaluation, threshold):
     bins = binned(*evaluation)
@@ -196,6 +204,7 @@ def test_every_bin_s_own_threshold_decides_for_that_bin(evaluation, threshold):
 # Curves
 
 
+@calmly
 @given(evaluations())
 def test_the_roc_curve_is_scikit_learn_s(evaluation):
     scores, labels = evaluation
@@ -206,6 +215,7 @@ def test_the_roc_curve_is_scikit_learn_s(evaluation):
     assert [p[1] for p in points] == list(range(len(points)))
 
 
+@calmly
 @given(evaluations())
 def test_every_point_of_the_pr_curve_is_what_its_threshold_gives(evaluation):
     bins = binned(*evaluation)
@@ -231,6 +241,7 @@ def test_calibration_compares_what_was_said_with_what_came():
     )
 
 
+@calmly
 @given(evaluations())
 def test_a_calibration_point_lies_in_its_group(evaluation):
     for said, came, edge in calibration(binned(*evaluation)):

@@ -29,7 +29,7 @@ from common_utils import (
     write_table,
     write_text,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, DataFrameReader
 from pyspark.sql import functions as F
@@ -79,6 +79,7 @@ def test_a_bad_key_is_refused_with_the_rule(key):
         check_pipeline_id(key)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_whatever_passes_as_a_key_names_one_folder_and_one_batch(text):
     try:
