@@ -64,9 +64,12 @@ def run_notebook(
     declared = inspect_notebook(str(notebook))
     partial = output.with_suffix(".failed.ipynb")
     output.parent.mkdir(parents=True, exist_ok=True)
+    raw = os.environ.get("CHURNLAB_RAW_CSV", "")
     started = time.monotonic()
     try:
         with _environment(
+            # The kernel runs elsewhere, so a path has to be absolute.
+            CHURNLAB_RAW_CSV=str(Path(raw).resolve()) if raw and "://" not in raw else raw,
             CHURNLAB_LAKE=lake,
             CHURNLAB_CODE=str(paths.SCRIPTS),
             IPYTHONDIR=str(paths.BUILD / "ipython"),  # not the reader's home

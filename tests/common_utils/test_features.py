@@ -64,11 +64,11 @@ def test_every_value_of_the_contract_has_its_position(spark, features):
     ]
 
 
-@pytest.mark.parametrize("value", ["Barter", "", None], ids=["unseen", "empty", "missing"])
-def test_an_unseen_category_is_unknown_and_fails_nothing(spark, features, value):
-    [found] = set_positions(features, customers(spark, {"payment_method": value}))
-    assert [name for column, name in found if column == "payment_method"] == ["unknown"]
-    assert len(found) == len(CATEGORIES) + len(AMOUNTS)
+def test_an_unseen_category_is_unknown_and_fails_nothing(spark, features):
+    odd = [{"payment_method": value} for value in ("Barter", "", None)]
+    for found in set_positions(features, customers(spark, *odd)):
+        assert [value for column, value in found if column == "payment_method"] == ["unknown"]
+        assert len(found) == len(CATEGORIES) + len(AMOUNTS)
 
 
 def test_the_features_learn_nothing_from_the_customers(spark, features):
@@ -115,13 +115,14 @@ def test_importances_of_another_vector_are_refused():
 # Hashes
 
 
-@pytest.mark.parametrize("value", ["7590-VHVEG", "", "ä 雪", "x" * 1000])
-@pytest.mark.parametrize(("salt", "buckets"), [("churnlab", 100), ("fold-0", 5), ("", 7)])
-def test_a_bucket_can_be_computed_by_any_tool(spark, value, salt, buckets):
-    frame = spark.createDataFrame([(value,)], "customer_id STRING")
-    digest = hashlib.md5(f"{salt}:{value}".encode()).hexdigest()
-    [bucket] = frame.select(hash_bucket("customer_id", salt, buckets)).first()
-    assert bucket == int(digest[:8], 16) % buckets
+def test_a_bucket_can_be_computed_by_any_tool(spark):
+    values, salts = ["7590-VHVEG", "", "ä 雪", "x" * 1000], {"churnlab": 100, "fold-0": 5, "": 7}
+    frame = spark.createDataFrame([(value,) for value in values], "customer_id STRING")
+    buckets = [hash_bucket("customer_id", salt, count) for salt, count in salts.items()]
+    for value, *found in frame.select("customer_id", *buckets).collect():
+        digests = [hashlib.md5(f"{salt}:{value}".encode()).hexdigest() for salt in salts]
+        by_hand = [int(d[:8], 16) % n for d, n in zip(digests, salts.values(), strict=True)]
+        assert found == by_hand
 
 
 def test_another_repeat_sorts_the_customers_into_other_folds_of_about_the_same_size(spark):
@@ -143,8 +144,8 @@ def test_a_data_fingerprint_ignores_order_partitions_and_column_order(spark):
 
 @pytest.mark.parametrize(
     "changes",
-    [[{}], [{}, {}, {}], [{}, {"tenure": 3}], [{}, {"churn": "yes"}]],
-    ids=["a row less", "a row more", "another amount", "another label"],
+    [[{}], [{}, {"tenure": 3}], [{}, {"churn": "yes"}]],
+    ids=["a row less", "another amount", "another label"],
 )
 def test_a_data_fingerprint_sees_every_change(spark, changes):
     before = data_fingerprint(customers(spark, {}, {}))

@@ -1,89 +1,101 @@
 """The registry decides which model scores, and a model that can't be read says so."""
 
 import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import common_utils
 import pytest
 from common_utils import (
-    TABLES,
     Candidate,
     ModelError,
     feature_stages,
     load_model,
     registered_model,
     save_model,
-    write_table,
+    table_columns,
 )
 from pyspark.ml import PipelineModel
 
 pytestmark = pytest.mark.xdist_group("library")
 
 
+COLUMNS = table_columns("model_registry")
+
+
 @pytest.fixture
-def dataset(tmp_path):
-    return str(tmp_path / "churn")
+def registry(spark, monkeypatch):
+    """Fill the registry with rows of (version, stage), each written a minute after the last."""
+
+    def fill(*rows):
+        names = [column.split()[0] for column in COLUMNS.split(", ")]
+        start = datetime(2026, 11, 23, 12)
+        written = [
+            {
+                "model_version": version,
+                "stage": stage,
+                "threshold": 0.25,
+                "pipeline_execution_ts": start + timedelta(minutes=minute),
+            }
+            for minute, (version, stage) in enumerate(rows)
+        ]
+        values = [tuple(row.get(name) for name in names) for row in written]
+        table = spark.createDataFrame(values, COLUMNS).coalesce(1)
+        monkeypatch.setattr(common_utils, "read_table", lambda *place: table)
+
+    return fill
 
 
-def register(spark, dataset, run, stage, version=None, step="training"):
-    """Write a model's row of the registry."""
-    version = version or f"{run}-training"
-    values = {"model_version": version, "stage": stage, "threshold": 0.25, "roc_auc": 0.75}
-    columns = [column.split()[0] for column in TABLES["model_registry"].split(", ")]
-    row = tuple(values.get(column) for column in columns)
-    rows = spark.createDataFrame([row], TABLES["model_registry"]).coalesce(1)
-    write_table(rows, dataset, "model_registry", run, step)
+def best(spark, version="best"):
+    return registered_model(spark, "/lake/warehouse/churn", version)["model_version"]
 
 
-def test_without_a_registry_there_is_no_model(spark, dataset):
+def test_without_a_registry_there_is_no_model(spark, tmp_path):
     with pytest.raises(ModelError, match=r"No model is registered in .*Run the training step"):
-        registered_model(spark, dataset)
+        registered_model(spark, str(tmp_path / "churn"))
 
 
-def test_the_newest_candidate_is_best_without_a_champion(spark, dataset):
-    register(spark, dataset, "run-b", "candidate")
-    register(spark, dataset, "run-a", "candidate")  # written last
-    assert registered_model(spark, dataset)["model_version"] == "run-a-training"
+def test_the_newest_candidate_is_best_without_a_champion(spark, registry):
+    registry(("b", "candidate"), ("c", "candidate"), ("a", "candidate"))
+    assert best(spark) == "a"
 
 
-def test_a_champion_wins_over_a_newer_candidate(spark, dataset):
-    register(spark, dataset, "run-a", "champion")
-    register(spark, dataset, "run-b", "candidate")
-    assert registered_model(spark, dataset)["model_version"] == "run-a-training"
+def test_a_champion_wins_over_a_newer_candidate(spark, registry):
+    registry(("a", "champion"), ("b", "candidate"))
+    assert best(spark) == "a"
 
 
-def test_the_newest_of_two_champions_is_best(spark, dataset):
-    register(spark, dataset, "run-a", "champion")
-    register(spark, dataset, "run-b", "champion")
-    assert registered_model(spark, dataset)["model_version"] == "run-b-training"
+def test_the_newest_of_two_champions_is_best(spark, registry):
+    registry(("b", "champion"), ("a", "champion"), ("c", "candidate"))
+    assert best(spark) == "a"
 
 
-def test_an_archived_model_is_never_best(spark, dataset):
-    register(spark, dataset, "run-a", "archived")
+def test_an_archived_model_is_never_best(spark, registry):
+    registry(("a", "candidate"), ("b", "archived"))
+    assert best(spark) == "a"
+
+
+def test_archived_models_alone_are_no_model(spark, registry):
+    registry(("a", "archived"))
     with pytest.raises(ModelError, match="no model 'best'"):
-        registered_model(spark, dataset)
-    register(spark, dataset, "run-b", "candidate")
-    register(spark, dataset, "run-c", "archived")
-    assert registered_model(spark, dataset)["model_version"] == "run-b-training"
+        best(spark)
 
 
-def test_the_last_word_on_a_version_counts(spark, dataset):
-    register(spark, dataset, "run-a", "candidate")
-    register(spark, dataset, "run-b", "candidate")
-    register(spark, dataset, "run-c", "archived", version="run-b-training", step="gate")
-    assert registered_model(spark, dataset)["model_version"] == "run-a-training"
+def test_the_last_word_on_a_version_counts(spark, registry):
+    registry(("a", "candidate"), ("b", "candidate"), ("b", "champion"), ("b", "archived"))
+    assert best(spark) == "a"
 
 
-def test_a_version_can_be_named(spark, dataset):
-    register(spark, dataset, "run-a", "candidate")
-    register(spark, dataset, "run-b", "champion")
-    entry = registered_model(spark, dataset, "run-a-training")
-    assert (entry["model_version"], entry["threshold"]) == ("run-a-training", 0.25)
+def test_a_version_can_be_named(spark, registry):
+    registry(("a", "candidate"), ("b", "champion"))
+    entry = registered_model(spark, "/lake/warehouse/churn", "a")
+    assert (entry["model_version"], entry["threshold"]) == ("a", 0.25)
 
 
-def test_a_version_that_nobody_registered_is_refused(spark, dataset):
-    register(spark, dataset, "run-a", "candidate")
-    with pytest.raises(ModelError, match=r"registry of .*churn has no model 'run-x-training'"):
-        registered_model(spark, dataset, "run-x-training")
+def test_a_version_that_nobody_registered_is_refused(spark, registry):
+    registry(("a", "candidate"))
+    with pytest.raises(ModelError, match=r"registry of .*churn has no model 'x'"):
+        best(spark, "x")
 
 
 def test_a_candidate_is_named_by_its_run_and_step():
@@ -96,25 +108,20 @@ def test_a_candidate_is_named_by_its_run_and_step():
 
 
 @pytest.fixture(scope="module")
-def stored_model(spark, tmp_path_factory):
-    """The folder of a small stored model: the feature stages."""
+def stored_models(spark, tmp_path_factory):
+    """The folders of a small model that was saved twice: the first of the feature stages."""
     lake = str(tmp_path_factory.mktemp("models") / "lake ä")
-    indexer = feature_stages(spark)[0]
-    return Path(save_model(PipelineModel([indexer]), lake, "m-1"))
-
-
-def test_a_stored_model_is_loaded_from_its_uri(stored_model):
-    assert stored_model.parent.name == "m-1"
-    loaded = load_model({"model_version": "m-1", "model_uri": str(stored_model)})
-    assert [stage.getHandleInvalid() for stage in loaded.stages] == ["keep"]
-
-
-def test_saving_again_keeps_the_earlier_attempt_readable(spark, tmp_path):
     model = PipelineModel([feature_stages(spark)[0]])
-    uris = [save_model(model, str(tmp_path), "m-1") for _ in range(2)]
-    assert uris == sorted(set(uris))
-    for uri in uris:
-        load_model({"model_version": "m-1", "model_uri": uri})
+    return [Path(save_model(model, lake, "m-1")) for _ in range(2)]
+
+
+def test_saving_again_keeps_the_earlier_attempt_readable(stored_models):
+    first, second = stored_models
+    assert first.parent == second.parent
+    assert first.parent.name == "m-1"
+    assert first < second
+    loaded = load_model({"model_version": "m-1", "model_uri": str(first)})
+    assert [stage.getHandleInvalid() for stage in loaded.stages] == ["keep"]
 
 
 def remove_all(model: Path):
@@ -157,9 +164,9 @@ def scribble_over_the_metadata(model: Path):
         scribble_over_the_metadata,
     ],
 )
-def test_a_damaged_model_is_named_with_what_to_do(stored_model, tmp_path, damage):
+def test_a_damaged_model_is_named_with_what_to_do(stored_models, tmp_path, damage):
     model = tmp_path / "model"
-    shutil.copytree(stored_model, model)
+    shutil.copytree(stored_models[1], model)
     damage(model)
     with pytest.raises(ModelError) as error:
         load_model({"model_version": "m-1", "model_uri": str(model)})
