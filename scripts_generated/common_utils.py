@@ -19,6 +19,7 @@ from pyspark.ml import PipelineModel
 from pyspark.ml.feature import OneHotEncoder, StringIndexer, VectorAssembler
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 from pyspark.sql.window import Window
 
 
@@ -111,11 +112,12 @@ def read_text(uri: str) -> str:
 def check_lake(lake: str) -> str:
     """Return the lake's absolute URI, or raise StepError if nothing can be written there."""
     lake = join_uri(lake)
+    marker = join_uri(lake, f"_write_check-{secrets.token_hex(4)}")  # others may check as well
     try:
-        write_text(join_uri(lake, "_write_check"), "")
-        files, path = filesystem(join_uri(lake, "_write_check"))
+        write_text(marker, "")
+        files, path = filesystem(marker)
         files.delete_file(path)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise StepError(
             f"Can't write to the lake {lake}: {error}. Name another by --lake."
         ) from None
@@ -217,6 +219,13 @@ def read_header(uri: str, columns: tuple[str, ...]) -> list[str]:
     return orders[0]
 
 
+AS_WRITTEN = {
+    "escape": '"',
+    "ignoreLeadingWhiteSpace": "false",
+    "ignoreTrailingWhiteSpace": "false",
+}
+
+
 def read_raw(spark: SparkSession, uri: str, labelled: bool = True) -> DataFrame:
     """Read raw customers as text, one column a raw column, and ``raw_text``, the row itself.
 
@@ -233,7 +242,7 @@ def read_raw(spark: SparkSession, uri: str, labelled: bool = True) -> DataFrame:
         columnNameOfCorruptRecord="malformed",
         escape='"',
     )
-    fields = F.to_csv(F.struct(*columns), {"escape": '"'})
+    fields = F.to_csv(F.struct(*columns), AS_WRITTEN)
     named = [F.col(name).alias(snake_case(name)) for name in columns]
     return rows.select(*named, F.coalesce("malformed", fields).alias("raw_text"), "malformed")
 
@@ -245,6 +254,8 @@ def broken_rules(labelled: bool = True, known_categories: bool = True) -> dict[s
         "wrong number of fields": F.col("malformed").isNotNull(),
         "not UTF-8": text.contains("\ufffd"),
         "customer_id is missing": F.coalesce(F.trim("customer_id"), F.lit("")) == "",
+        # The second half of a row that a newline cut in two may have all its fields.
+        "customer_id is not an id": ~F.col("customer_id").rlike(r'\A[^\s",]+\z'),
         "customer_id is not unique": F.count("*").over(Window.partitionBy("customer_id")) > 1,
     }
     for name, values in CATEGORIES.items():
@@ -361,11 +372,32 @@ def dataset_root(lake: str, dataset: str) -> str:
     return join_uri(lake, "warehouse", dataset)
 
 
+def fit_to_contract(rows: DataFrame, name: str) -> DataFrame:
+    """Return the columns of a table's contract, in its order and types.
+
+    Raises DataContractError for missing columns and for values of another kind.
+    """
+    contract = rows.sparkSession.createDataFrame([], table_columns(name)).schema
+    given = {field.name: field.dataType for field in rows.schema}
+    missing = [field.name for field in contract if field.name not in given]
+    problems = [f"lack {', '.join(missing)}"] if missing else []
+    for field in contract:
+        have = given.get(field.name, field.dataType)
+        numbers = isinstance(have, T.NumericType) and isinstance(field.dataType, T.NumericType)
+        same = have.simpleString() == field.dataType.simpleString()
+        if not (same or numbers or isinstance(have, T.NullType)):
+            problems.append(f"have {field.name} as {have.simpleString()}")
+    if problems:
+        raise DataContractError(f"Rows for {name} {', '.join(problems)}: see TABLES.")
+    return rows.select([F.col(field.name).cast(field.dataType) for field in contract])
+
+
 def write_table(rows: DataFrame, dataset: str, name: str, pipeline_id: str, step: str) -> None:
     """Write a step's rows of a table; they replace what the same run and step wrote before.
 
     Raises DataContractError if the rows do not fit the table's contract.
     """
+    check_pipeline_id(pipeline_id)
     stamped = rows.withColumns(
         {
             "pipeline_id": F.lit(pipeline_id),
@@ -373,14 +405,11 @@ def write_table(rows: DataFrame, dataset: str, name: str, pipeline_id: str, step
             "pipeline_execution_ts": F.current_timestamp(),
         }
     )
-    schema = rows.sparkSession.createDataFrame([], table_columns(name)).schema
-    if missing := [field for field in schema.names if field not in stamped.columns]:
-        raise DataContractError(f"Rows for {name} lack {', '.join(missing)}: see TABLES.")
-    fitted = stamped.select([F.col(f.name).cast(f.dataType) for f in schema])
+    fitted = fit_to_contract(stamped, name)
     if dataset.startswith("bigquery://"):
         write_bigquery(fitted, dataset, name, pipeline_id, step)
         return
-    run = join_uri(dataset, name, f"pipeline_id={check_pipeline_id(pipeline_id)}", f"step={step}")
+    run = join_uri(dataset, name, f"pipeline_id={pipeline_id}", f"step={step}")
     attempt = new_attempt(run)
     fitted.write.parquet(attempt)
     delete_other_attempts(run, attempt)
@@ -810,6 +839,8 @@ def registered_model(spark: SparkSession, dataset: str, model_version: str = "be
         rows = read_table(spark, dataset, "model_registry")
     except TableNotFoundError:
         raise ModelError(f"No model is registered in {dataset}. Run the training step.") from None
+    last_word = Window.partitionBy("model_version").orderBy(F.desc("pipeline_execution_ts"))
+    rows = rows.withColumn("age", F.row_number().over(last_word)).where("age = 1").drop("age")
     if model_version == "best":
         rows = rows.where("stage IN ('champion', 'candidate')")
     else:
@@ -825,7 +856,9 @@ def load_model(entry: dict) -> PipelineModel:
     try:
         return PipelineModel.load(entry["model_uri"])
     except Exception as error:  # Spark's own errors differ by what is damaged
-        reason = str(error).strip().splitlines()[0]
+        lines = str(error).strip().splitlines()
+        named = len(lines) > 1 and lines[0].startswith("An error occurred while calling")
+        reason = lines[1].lstrip(": ") if named else lines[0]
         raise ModelError(
             f"Can't read the model {entry['model_version']} at {entry['model_uri']}: {reason} "
             "Train again, or name another version by --model-version."

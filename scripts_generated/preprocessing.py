@@ -4,6 +4,7 @@
 import argparse
 
 from common_utils import (
+    AS_WRITTEN,
     RAW_COLUMNS,
     check_lake,
     check_pipeline_id,
@@ -105,7 +106,9 @@ def main(arguments: list[str] | None = None) -> None:
     # reads before monitoring does (module 16).
     future = customers.where("reason IS NULL AND split = 'scoring'")
     known_today = [snake_case(name) for name in RAW_COLUMNS[:-1]]
-    scoring_input = future.select(*known_today, F.to_csv(F.struct(*known_today)).alias("raw_text"))
+    scoring_input = future.select(
+        *known_today, F.to_csv(F.struct(*known_today), AS_WRITTEN).alias("raw_text")
+    )
     outcomes = future.select("customer_id", F.lower("churn").alias("churn"))
     write_table(scoring_input, tables, "scoring_input", pipeline_id, "preprocessing")
     write_table(outcomes, tables, "scoring_outcomes", pipeline_id, "preprocessing")

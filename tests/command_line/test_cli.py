@@ -64,7 +64,7 @@ def test_spark_submit_gets_the_library_and_the_options():
 def test_a_script_that_fails_passes_its_status_on(tmp_path):
     done = churnlab("run-script", "preprocessing", "--", "--speed", "9")
     assert done.returncode == 2
-    assert "unrecognized arguments: --speed 9" in done.stderr
+    assert "unrecognized arguments: --speed 9" in done.stdout + done.stderr
 
 
 def test_review_sql_speaks_bigquery_and_explains_mistakes(spark, lake, common_utils):
