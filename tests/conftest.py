@@ -107,7 +107,7 @@ def environment_without_java(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def course(tmp_path_factory, worker_id) -> Path:
+def course(tmp_path_factory) -> Path:
     """The course in quick mode and its book, built once, without any Java but the lock's.
 
     Returns the build folder: lake/, executed/ and the book.

@@ -29,6 +29,8 @@ REJECTED = {
     "no id": ({"customerID": None}, "customer_id is missing"),
     "an empty id": ({"customerID": ""}, "customer_id is missing"),
     "a blank id": ({"customerID": "   "}, "customer_id is missing"),
+    "an id with a space around it": ({"customerID": " 0001-GOOD"}, "customer_id is not an id"),
+    "half an id": ({"customerID": '-GOOD"'}, "customer_id is not an id"),
     "gender": ({"gender": "Other"}, "gender is unknown"),
     "senior citizen in words": ({"SeniorCitizen": "Yes"}, "senior_citizen is unknown"),
     "partner in lower case": ({"Partner": "yes"}, "partner is unknown"),
