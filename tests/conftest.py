@@ -48,6 +48,8 @@ def spark(tmp_path_factory):
         SparkSession.builder.appName("tests")
         .config("spark.ui.enabled", "false")
         .config("spark.sql.shuffle.partitions", "2")
+        # Tests run each plan once: the thorough compiler would not earn its time back.
+        .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1")
         .config("spark.sql.warehouse.dir", str(warehouse))
         .getOrCreate()
     )
