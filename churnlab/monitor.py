@@ -14,13 +14,13 @@ import shlex
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pyspark import SparkContext
 from sparkmonitor import kernelextension
 
+from churnlab.environment import environment_with
 from churnlab.errors import CourseError
 from churnlab.spark_home import SPARK_HOME
 
@@ -91,20 +91,6 @@ def listener_environment(jar: Path, port: int, environment: Mapping[str, str]) -
         "PYSPARK_SUBMIT_ARGS": f"{shlex.join(options)} {theirs}",
         "SPARKMONITOR_KERNEL_PORT": str(port),
     }
-
-
-@contextmanager
-def environment_with(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for a while."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
 
 
 def watch(launch: Callable, jar: Path, port: int) -> Callable:

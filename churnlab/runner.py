@@ -6,7 +6,6 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterable
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.inspection import inspect_notebook
 
 from churnlab import paths, spark_home
+from churnlab.environment import environment_with
 from churnlab.errors import CourseError
 from churnlab.library import common_utils
 
@@ -65,15 +65,16 @@ def run_notebook(
     partial = output.with_suffix(".failed.ipynb")
     output.parent.mkdir(parents=True, exist_ok=True)
     raw = os.environ.get("CHURNLAB_RAW_CSV", "")
+    variables = {
+        # The kernel runs elsewhere, so a path has to be absolute.
+        "CHURNLAB_RAW_CSV": str(Path(raw).resolve()) if raw and "://" not in raw else raw,
+        "CHURNLAB_LAKE": lake,
+        "CHURNLAB_CODE": str(paths.SCRIPTS),
+        "IPYTHONDIR": str(paths.BUILD / "ipython"),  # not the reader's home
+    }
     started = time.monotonic()
     try:
-        with _environment(
-            # The kernel runs elsewhere, so a path has to be absolute.
-            CHURNLAB_RAW_CSV=str(Path(raw).resolve()) if raw and "://" not in raw else raw,
-            CHURNLAB_LAKE=lake,
-            CHURNLAB_CODE=str(paths.SCRIPTS),
-            IPYTHONDIR=str(paths.BUILD / "ipython"),  # not the reader's home
-        ):
+        with environment_with(variables):
             papermill.execute_notebook(
                 str(notebook),
                 str(partial),
@@ -172,17 +173,3 @@ def _commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
     except OSError:
         return None
-
-
-@contextmanager
-def _environment(**values: str):
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -13,6 +13,15 @@ from churnlab import paths
 
 sys.path.insert(0, str(paths.SCRIPTS))
 
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
 CUSTOMER = {
     "customerID": "0001-GOOD",
     "gender": "Female",

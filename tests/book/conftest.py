@@ -11,15 +11,7 @@ from pathlib import Path
 import pytest
 
 from churnlab import paths
-
-CHROMIUM_OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
+from tests.conftest import CHROMIUM_OPTIONS
 
 sys.path.insert(0, str(paths.ROOT / "book" / "_ext"))
 

@@ -14,18 +14,11 @@ from urllib.parse import urlsplit
 
 import nbformat
 import pytest
+from tests.conftest import CHROMIUM_OPTIONS
 
 pytestmark = pytest.mark.slow
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "_build" / "screenshots" / "lab"
-CHROMIUM_OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 START = (
     "import sys; from pathlib import Path; from churnlab.lab import start_lab;"
     "sys.exit(start_lab(8888, False, Path('notebooks'), Path('state')))"
