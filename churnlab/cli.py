@@ -1,7 +1,9 @@
 """The command line: `churnlab --help`."""
 
+import contextlib
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -171,6 +173,22 @@ def book() -> None:
     from churnlab.book import build
 
     console.print(f"The book is at {build()}", highlight=False)
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(help="The first port to take; 0: any free ones.")] = 8790,
+) -> None:
+    """Start the stand-ins of the cloud's services on this machine; Ctrl-C ends them."""
+    from churnlab.standins.server import stand_ins
+
+    ports = {"grpc_port": port, "rest_port": port and port + 1}
+    with stand_ins(paths.BUILD / "cloud", **ports) as addresses:
+        for name, value in addresses.variables().items():
+            print(f"export {name}={value}", flush=True)
+        errors.print("The stand-ins run. Ctrl-C ends them and their batches.", style="dim")
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from churnlab import paths
@@ -35,11 +36,17 @@ def submit_command(
     ]
 
 
-def run_script(step: str, arguments: list[str], conf: dict[str, str] | None = None, **options):
-    """Run a step by spark-submit and return the finished process; options go to subprocess.run.
+def submit_environment(env: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return an environment in which spark-submit uses this Python's own Spark.
 
-    The environment's own Spark is used, whatever SPARK_HOME says.
+    Another Spark's SPARK_HOME is dropped; without PYSPARK_PYTHON spark-submit would ask the first
+    python3 on the PATH, which may know no Spark.
     """
-    env = options.pop("env", os.environ)
-    env = {name: value for name, value in env.items() if name != "SPARK_HOME"}
+    kept = {name: value for name, value in env.items() if name != "SPARK_HOME"}
+    return kept | {"PYSPARK_PYTHON": sys.executable}
+
+
+def run_script(step: str, arguments: list[str], conf: dict[str, str] | None = None, **options):
+    """Run a step by spark-submit and return the finished process; options go to subprocess.run."""
+    env = submit_environment(options.pop("env", os.environ))
     return subprocess.run(submit_command(step, arguments, conf), env=env, **options)

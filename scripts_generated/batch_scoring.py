@@ -11,7 +11,7 @@ from common_utils import (
     check_pipeline_id,
     check_share,
     clean,
-    closing_line,
+    close_run,
     dataset_root,
     decision_column,
     feature_names,
@@ -223,8 +223,21 @@ def main(arguments: list[str] | None = None) -> None:
     )
     write_table(quarantined, tables, "quarantined_rows", pipeline_id, "scoring")
 
+    # What was written? We read it back and summarise it in one pass: whoever checks the run before
+    # its predictions are used will want these numbers (module 12).
+    written = read_table(spark, tables, "batch_predictions", pipeline_id)
+    p = F.col("churn_probability")
+    summary = written.agg(
+        F.count("*").alias("predictions"),
+        F.count_if(F.col("prediction") == "yes").alias("offers"),
+        F.avg(p).alias("mean_probability"),
+        F.count_if(~F.coalesce(p.between(0, 1), F.lit(False))).alias("out_of_range"),
+    ).first()
+
     # The last line of the job's log says what the run took.
-    print(closing_line(spark, "scoring"), flush=True)
+    facts = {"source": customers, "model_version": entry["model_version"]}
+    facts |= totals.asDict() | summary.asDict()
+    print(close_run(spark, "scoring", lake, pipeline_id, **facts), flush=True)
 
     spark.stop()
 

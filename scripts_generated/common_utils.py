@@ -3,10 +3,12 @@
 and the model registry.
 """
 
+import hashlib
 import json
 import os
 import re
 import secrets
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -244,6 +246,12 @@ def read_raw(spark: SparkSession, uri: str, labelled: bool = True) -> DataFrame:
     fields = F.to_csv(F.struct(*columns), AS_WRITTEN)
     named = [F.col(name).alias(snake_case(name)) for name in columns]
     return rows.select(*named, F.coalesce("malformed", fields).alias("raw_text"), "malformed")
+
+
+def provenance(uri: str) -> dict:
+    """Return the note that the data step left about a raw file or folder, or {} if there is none."""
+    note = f"{uri.rstrip('/')}_source.json"
+    return json.loads(read_text(note)) if exists(note) else {}
 
 
 def broken_rules(labelled: bool = True, known_categories: bool = True) -> dict[str, F.Column]:
@@ -734,8 +742,6 @@ def data_fingerprint(rows: DataFrame) -> str:
 
 def parameters_fingerprint(parameters: dict) -> str:
     """Return a fingerprint of a model's parameters."""
-    import hashlib
-
     return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -781,15 +787,19 @@ def write_rows(
 
 
 def write_evidence(candidate: Candidate, predictions: DataFrame, bins, dataset: str) -> dict:
-    """Write test_predictions, model_metrics and metric_curves; return the test's metrics.
+    """Write test_predictions, model_metrics and metric_curves; return the test's metrics and curves.
 
-    ``predictions`` has customer_id, churn and churn_probability, ``bins`` are theirs.
+    ``predictions`` has customer_id, churn and churn_probability, ``bins`` are theirs. A curve is a
+    list of points (x, y, threshold).
     """
     test = probability_metrics(bins) | decision_metrics(bins, candidate.threshold)
     metrics = [("cross-validation", k, v, candidate.spread[k]) for k, v in candidate.mean.items()]
     metrics += [("test", name, value, None) for name, value in test.items()]
     metrics += candidate.more_metrics
-    curves = [("test", *point) for point in curve_points(bins)]
+    points = curve_points(bins)
+    curves: dict[str, list] = {}
+    for curve, _, *point in points:
+        curves.setdefault(curve, []).append(point)
     tested = predictions.withColumns(
         {
             "model_version": F.lit(candidate.version),
@@ -798,8 +808,9 @@ def write_evidence(candidate: Candidate, predictions: DataFrame, bins, dataset: 
     )
     write_table(tested, dataset, "test_predictions", candidate.pipeline_id, candidate.step)
     write_rows(predictions.sparkSession, metrics, dataset, "model_metrics", candidate)
-    write_rows(predictions.sparkSession, curves, dataset, "metric_curves", candidate)
-    return test
+    rows = [("test", *point) for point in points]
+    write_rows(predictions.sparkSession, rows, dataset, "metric_curves", candidate)
+    return {"test": test, "curves": curves}
 
 
 def publish_candidate(
@@ -807,11 +818,13 @@ def publish_candidate(
 ) -> dict:
     """Save a candidate with its evidence and register it; return its row of the registry."""
     model_uri = save_model(candidate.model, lake, candidate.version)
-    test = write_evidence(candidate, predictions, bins, dataset)
+    evidence = write_evidence(candidate, predictions, bins, dataset)
+    test = evidence["test"]
     metrics_uri = join_uri(lake, "metrics", candidate.pipeline_id, f"{candidate.step}.json")
-    known = {"model_version": candidate.version, "threshold": candidate.threshold}
-    evaluations = {"test": test, "cross_validation": candidate.mean, "spread": candidate.spread}
-    write_text(metrics_uri, json.dumps(known | evaluations, indent=2))
+    known = {"model_version": candidate.version, "model_uri": model_uri}
+    known |= {"threshold": candidate.threshold, "positive_class": "yes"}
+    evaluations = {"cross_validation": candidate.mean, "spread": candidate.spread}
+    write_text(metrics_uri, json.dumps(known | evidence | evaluations, indent=2))
     entry = {
         "stage": "candidate",
         "algorithm": "random forest",
@@ -866,13 +879,62 @@ def load_model(entry: dict) -> PipelineModel:
         ) from None
 
 
+def spent(spark: SparkSession) -> dict[str, float]:
+    """Return seconds since the session started, Spark jobs and stages so far."""
+    context = spark.sparkContext
+    scheduler = context._jsc.sc().dagScheduler()
+    return {
+        "seconds": round(time.time() - context.startTime / 1000, 1),
+        "jobs": scheduler.numTotalJobs(),
+        "stages": scheduler.nextStageId(),
+    }
+
+
 def closing_line(spark: SparkSession, step: str) -> str:
     """Return a job's last log line: wall time since the session started, Spark jobs and stages."""
-    context = spark.sparkContext
-    seconds = time.time() - context.startTime / 1000
-    scheduler = context._jsc.sc().dagScheduler()
-    jobs, stages = scheduler.numTotalJobs(), scheduler.nextStageId()
-    return f"{step}: done in {seconds:.1f} s, {jobs} Spark jobs, {stages} stages"
+    took = spent(spark)
+    return (
+        f"{step}: done in {took['seconds']:.1f} s, {took['jobs']} Spark jobs, "
+        f"{took['stages']} stages"
+    )
+
+
+def git_blob(path: str) -> str:
+    """Return the name that Git gives to a file's content (https://git-scm.com/book/en/v2, 10.2)."""
+    with open(path, "rb") as file:
+        content = file.read()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def running_code() -> dict[str, str]:
+    """Return what is known of the code that runs: script, Git blobs and commit; "" if unknown."""
+    script = getattr(sys.modules["__main__"], "__file__", None) or ""
+    script = script if os.path.isfile(script) and script.endswith(".py") else ""
+    library = globals().get("__file__") or ""
+    return {
+        "script": os.path.basename(script),
+        "script_blob": git_blob(script) if script else "",
+        "library_blob": git_blob(library) if os.path.isfile(library) else "",
+        "commit": os.environ.get("CHURNLAB_COMMIT", ""),
+    }
+
+
+def close_run(spark: SparkSession, step: str, lake: str, pipeline_id: str, **facts) -> str:
+    """Write the record of a finished step and return its last log line.
+
+    ``facts`` are JSON values; they land under the key "facts".
+    """
+    record = {"pipeline_id": pipeline_id, "step": step, "spark": spark.version}
+    record |= {"finished": datetime.now(UTC).isoformat(timespec="seconds")}
+    record |= spent(spark) | running_code() | {"facts": facts}
+    write_text(join_uri(lake, "runs", pipeline_id, f"{step}.json"), json.dumps(record, indent=2))
+    return closing_line(spark, step)
+
+
+def run_record(lake: str, pipeline_id: str, step: str) -> dict:
+    """Return the record of a finished step, or {} if there is none."""
+    uri = join_uri(lake, "runs", pipeline_id, f"{step}.json")
+    return json.loads(read_text(uri)) if exists(uri) else {}
 
 
 def glue(name: str, value) -> None:

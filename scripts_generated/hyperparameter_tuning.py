@@ -16,7 +16,7 @@ from common_utils import (
     cheapest_threshold,
     check_lake,
     check_pipeline_id,
-    closing_line,
+    close_run,
     cross_validate,
     data_fingerprint,
     dataset_root,
@@ -360,7 +360,7 @@ def main(arguments: list[str] | None = None) -> None:
         data_fingerprint=data_fingerprint(rows.drop("features")),
         more_metrics=tuple((evaluation, k, v, overall_spread[k]) for k, v in overall.items()),
     )
-    publish_candidate(candidate, predictions, test_bins, lake, tables)
+    entry = publish_candidate(candidate, predictions, test_bins, lake, tables)
 
     # All trials are kept too. Who asks next year why this forest and not another finds the answer
     # in tuning_trials.
@@ -370,7 +370,9 @@ def main(arguments: list[str] | None = None) -> None:
     write_table(trials_table, tables, "tuning_trials", pipeline_id, "tuning")
 
     # The last line says what the run took.
-    print(closing_line(spark, "tuning"), flush=True)
+    facts = {name: entry[name] for name in ("data_pipeline_id", "roc_auc", "average_precision")}
+    facts |= {"model_version": candidate.version}
+    print(close_run(spark, "tuning", lake, pipeline_id, **facts), flush=True)
 
     spark.stop()
 

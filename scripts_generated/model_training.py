@@ -11,7 +11,7 @@ from common_utils import (
     cheapest_threshold,
     check_lake,
     check_pipeline_id,
-    closing_line,
+    close_run,
     column_importance,
     cross_validate,
     data_fingerprint,
@@ -223,8 +223,10 @@ def main(arguments: list[str] | None = None) -> None:
     write_rows(
         spark, list(importance.items()), tables, "model_feature_importance_scores", candidate
     )
-    publish_candidate(candidate, predictions, test_bins, lake, tables)
-    print(closing_line(spark, "training"), flush=True)
+    entry = publish_candidate(candidate, predictions, test_bins, lake, tables)
+    facts = {name: entry[name] for name in ("data_pipeline_id", "roc_auc", "average_precision")}
+    facts |= {"model_version": candidate.version}
+    print(close_run(spark, "training", lake, pipeline_id, **facts), flush=True)
 
     spark.stop()
 

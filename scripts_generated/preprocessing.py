@@ -10,10 +10,11 @@ from common_utils import (
     check_pipeline_id,
     check_share,
     clean,
-    closing_line,
+    close_run,
     dataset_root,
     join_uri,
     judge,
+    provenance,
     read_raw,
     snake_case,
     split_column,
@@ -120,8 +121,10 @@ def main(arguments: list[str] | None = None) -> None:
     )
     write_table(quarantined, tables, "quarantined_rows", pipeline_id, "preprocessing")
 
-    # The last line of a job's log says what the run took.
-    print(closing_line(spark, "preprocessing"), flush=True)
+    # The record of the run keeps the counts and where the raw file came from. The last line of the
+    # job's log says what the run took.
+    facts = {"raw": raw_uri, "provenance": provenance(raw_uri)} | totals.asDict()
+    print(close_run(spark, "preprocessing", lake, pipeline_id, **facts), flush=True)
 
     spark.stop()
 

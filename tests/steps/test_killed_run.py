@@ -50,9 +50,10 @@ def kill_while_writing(lake: Path, table: str) -> Path:
     command = submit.submit_command(
         "preprocessing", ["--pipeline-id", "run-a", "--lake", str(lake)]
     )
-    env = {name: value for name, value in os.environ.items() if name != "SPARK_HOME"}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    job = subprocess.Popen(command, env=env, start_new_session=True, **quiet)
+    job = subprocess.Popen(
+        command, env=submit.submit_environment(), start_new_session=True, **quiet
+    )
     try:
         deadline = time.monotonic() + PATIENCE
         while not (new := attempts(lake, table) - before):

@@ -1,0 +1,38 @@
+"""What the REST faces share: errors in the shape of Google's APIs, a server on loopback."""
+
+import threading
+
+import grpc
+from flask import Flask, Response, jsonify
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+
+# https://cloud.google.com/apis/design/errors#handling_errors
+HTTP_STATUS = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.INTERNAL: 500,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+}
+
+
+def error_reply(code: grpc.StatusCode, message: str) -> tuple[Response, int]:
+    """Return an error as Google's REST APIs write it."""
+    status = HTTP_STATUS[code]
+    return jsonify({"error": {"code": status, "status": code.name, "message": message}}), status
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_request(self, *arguments) -> None:
+        """Say nothing: clients poll every second."""
+
+
+def serve_app(app: Flask, port: int = 0) -> tuple[BaseWSGIServer, str]:
+    """Serve an application on loopback in a thread; return the server and its URL."""
+    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_QuietHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server, f"http://127.0.0.1:{server.server_port}"
