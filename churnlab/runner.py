@@ -70,6 +70,7 @@ def run_notebook(
         "CHURNLAB_RAW_CSV": str(Path(raw).resolve()) if raw and "://" not in raw else raw,
         "CHURNLAB_LAKE": lake,
         "CHURNLAB_CODE": str(paths.SCRIPTS),
+        "CHURNLAB_COMMIT": _commit() or "",
         "IPYTHONDIR": str(paths.BUILD / "ipython"),  # not the reader's home
     }
     started = time.monotonic()

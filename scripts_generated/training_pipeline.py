@@ -1,0 +1,214 @@
+# Generated from notebooks/09-training-pipeline.ipynb by `make export`; do not edit.
+"""Chain the steps into one pipeline with a gate: preprocess, register the data, train, evaluate,
+and tune only what is good enough.
+"""
+
+from typing import NamedTuple
+
+from google_cloud_pipeline_components.v1.dataproc import DataprocPySparkBatchOp
+from google_cloud_pipeline_components.v1.dataset import TabularDatasetCreateOp
+from kfp import compiler, dsl
+
+PYTHON_IMAGE = "python:3.11-slim"
+
+
+@dsl.component(base_image=PYTHON_IMAGE)
+def plan_run(
+    pipeline_id: str, lake: str, code_uri: str, dataset: str, raw: str, quick_tuning: bool
+) -> NamedTuple(
+    "Plan", library=list, preprocessing=list, training=list, tuning=list, table=str, metrics=str
+):
+    """Check the run's key; return library, options of each script, table and metrics' folder."""
+    import re
+    from collections import namedtuple
+
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,47}", pipeline_id):
+        raise ValueError(f"pipeline_id {pipeline_id!r}: use at most 48 of a-z, 0-9 and hyphens.")
+    lake = lake.rstrip("/")
+    table = f"{lake}/warehouse/{dataset}/training_data"
+    if dataset.startswith("bigquery://"):
+        table = f"{dataset.replace('bigquery', 'bq')}.training_data"
+    common = ["--pipeline-id", pipeline_id, "--lake", lake, "--dataset", dataset]
+    tuning = [*common, "--quick", str(quick_tuning).lower()]
+    library = [f"{code_uri.rstrip('/')}/common_utils.py"]
+    plan = namedtuple("Plan", "library preprocessing training tuning table metrics")
+    metrics = f"{lake}/metrics/{pipeline_id}"
+    return plan(library, [*common, "--raw", raw], common, tuning, table, metrics)
+
+
+@dsl.component(base_image=PYTHON_IMAGE, packages_to_install=["pyarrow==26.0.1"])
+def evaluate_model(
+    metrics_folder: str,
+    metrics: dsl.Output[dsl.Metrics],
+    plots: dsl.Output[dsl.ClassificationMetrics],
+) -> float:
+    """Publish the test's metrics, ROC curve and confusion matrix; return the average precision."""
+    import json
+
+    from pyarrow import fs
+
+    files, path = fs.FileSystem.from_uri(metrics_folder)
+    with files.open_input_stream(f"{path}/training.json") as stream:
+        evidence = json.load(stream)
+    test = evidence["test"]
+    for name in ("roc_auc", "average_precision", "log_loss", "brier", "precision", "recall", "f1"):
+        metrics.log_metric(name, test[name])
+    metrics.log_metric("always_no_accuracy", test["always_no_accuracy"])
+    fall_out, recall, threshold = zip(*evidence["curves"]["roc"], strict=True)
+    plots.log_roc_curve(list(fall_out), list(recall), list(threshold))
+    matrix = [
+        [round(test["true_negatives"]), round(test["false_positives"])],
+        [round(test["false_negatives"]), round(test["true_positives"])],
+    ]
+    plots.log_confusion_matrix(["stays", "churns"], matrix)
+    return test["average_precision"]
+
+
+@dsl.component(base_image=PYTHON_IMAGE, packages_to_install=["pyarrow==26.0.1"])
+def register_model(metrics_folder: str, model: dsl.Output[dsl.Model]) -> str:
+    """Hand on the candidate with the better cross-validated average precision; return its version."""
+    import json
+
+    from pyarrow import fs
+
+    files, path = fs.FileSystem.from_uri(metrics_folder)
+    candidates = []
+    for step in ("training", "tuning"):
+        with files.open_input_stream(f"{path}/{step}.json") as stream:
+            candidates.append(json.load(stream))
+    best = max(candidates, key=lambda found: found["cross_validation"]["average_precision"])
+    model.uri = best["model_uri"]
+    model.metadata |= {"model_version": best["model_version"], "threshold": best["threshold"]}
+    model.metadata |= {
+        f"test_{name}": best["test"][name] for name in ("roc_auc", "average_precision")
+    }
+    return best["model_version"]
+
+
+@dsl.component(base_image=PYTHON_IMAGE, packages_to_install=["pyarrow==26.0.1"])
+def report_run(lake: str, pipeline_id: str, status: dsl.PipelineTaskFinalStatus):
+    """Write how the run ended to LAKE/runs/PIPELINE_ID/pipeline.json, and print it."""
+    import json
+
+    from pyarrow import fs
+
+    report = {"pipeline_id": pipeline_id, "state": status.state, "error": status.error_message}
+    report |= {"job": status.pipeline_job_resource_name}
+    text = json.dumps(report, indent=2)
+    files, path = fs.FileSystem.from_uri(f"{lake.rstrip('/')}/runs/{pipeline_id}")
+    files.create_dir(path, recursive=True)
+    with files.open_output_stream(f"{path}/pipeline.json") as stream:
+        stream.write(text.encode())
+    print(text)
+
+
+RUNTIME_VERSION = "2.3"
+
+
+def training_pipeline(spark_batch, register_dataset):
+    """Return the pipeline; the arguments are the components that run a script and register a table.
+
+    They take the parameters of DataprocPySparkBatchOp and TabularDatasetCreateOp.
+    """
+
+    @dsl.pipeline(name="churn-training", description="Train, judge and tune a churn model")
+    def churn_training(
+        project: str,
+        location: str,
+        pipeline_id: str,
+        lake: str,
+        code_uri: str,
+        dataset: str = "churn",
+        raw: str = "raw/customers",
+        min_average_precision: float = 0.6,
+        quick_tuning: bool = False,
+        service_account: str = "",
+        subnetwork_uri: str = "",
+        container_image: str = "",
+    ):
+        def run_script(script: str, arguments):
+            """Add a task that runs a script; its batch is named by step and run."""
+            name = script.replace("_", "-")
+            task = spark_batch(
+                project=project,
+                location=location,
+                batch_id=f"{name.split('-')[-1]}-{pipeline_id}",
+                labels={"course": "churnlab", "step": name},
+                main_python_file_uri=f"{code_uri}/{script}.py",
+                python_file_uris=plan.outputs["library"],
+                args=arguments,
+                runtime_config_version=RUNTIME_VERSION,
+                container_image=container_image,
+                service_account=service_account,
+                subnetwork_uri=subnetwork_uri,
+            )
+            return task.set_display_name(name).set_caching_options(False)
+
+        report = report_run(lake=lake, pipeline_id=pipeline_id)
+        with dsl.ExitHandler(report, name="always-report"):
+            plan = plan_run(
+                pipeline_id=pipeline_id,
+                lake=lake,
+                code_uri=code_uri,
+                dataset=dataset,
+                raw=raw,
+                quick_tuning=quick_tuning,
+            )
+            preprocess = run_script("preprocessing", plan.outputs["preprocessing"])
+            registered = register_dataset(
+                project=project,
+                location=location,
+                display_name=f"churn-{pipeline_id}",
+                bq_source=plan.outputs["table"],
+            )
+            registered.after(preprocess).set_display_name("register-data")
+            train = run_script("model_training", plan.outputs["training"]).after(registered)
+            evaluate = evaluate_model(metrics_folder=plan.outputs["metrics"]).after(train)
+            evaluate.set_caching_options(False)
+            good = evaluate.outputs["Output"] >= min_average_precision
+            with dsl.If(good, name="good-enough-to-tune"):
+                tune = run_script("hyperparameter_tuning", plan.outputs["tuning"])
+                register = register_model(metrics_folder=plan.outputs["metrics"]).after(tune)
+                register.set_caching_options(False)
+
+    return churn_training
+
+
+def compile_pipeline(target: str) -> None:
+    """Write the pipeline for Google Cloud as a YAML file."""
+    pipeline = training_pipeline(DataprocPySparkBatchOp, TabularDatasetCreateOp)
+    compiler.Compiler().compile(pipeline, target)
+
+
+@dsl.component(base_image=PYTHON_IMAGE, install_kfp_package=False)
+def local_batch(
+    main_python_file_uri: str,
+    batch_id: str,
+    args: list,
+    python_file_uris: list,
+    project: str = "",
+    location: str = "",
+    labels: dict = {},  # noqa: B006  kfp reads defaults, it never changes them
+    runtime_config_version: str = "",
+    container_image: str = "",
+    service_account: str = "",
+    subnetwork_uri: str = "",
+):
+    """Run a script by spark-submit; takes the parameters of DataprocPySparkBatchOp."""
+    import pathlib
+    import subprocess
+    import sys
+
+    submit = str(pathlib.Path(sys.executable).with_name("spark-submit"))
+    command = [submit, "--name", batch_id, "--conf", "spark.ui.enabled=false"]
+    command += ["--py-files", ",".join(python_file_uris), main_python_file_uri, *args]
+    subprocess.run(command, check=True)
+
+
+@dsl.component(base_image=PYTHON_IMAGE)
+def local_dataset(
+    display_name: str, bq_source: str, project: str, location: str, dataset: dsl.Output[dsl.Dataset]
+):
+    """Note where a table is; takes the parameters of TabularDatasetCreateOp."""
+    dataset.uri = bq_source
+    dataset.metadata["displayName"] = display_name
