@@ -4,6 +4,7 @@ import contextlib
 import subprocess
 import sys
 import threading
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,14 @@ from rich.table import Table
 
 from churnlab import paths
 from churnlab.errors import CourseError
+
+
+class Place(StrEnum):
+    """Where a batch runs."""
+
+    local = "local"
+    dataproc = "dataproc"
+
 
 app = typer.Typer(
     help="Run, export and check the course.",
@@ -64,10 +73,12 @@ def export(
         bool, typer.Option("--check", help="Compare only; fail on a difference.")
     ] = False,
 ) -> None:
-    """Export the notebooks to scripts_generated/."""
+    """Export the notebooks to scripts_generated/, and compile the pipeline there."""
+    from churnlab.compiled_pipeline import export_pipeline
     from churnlab.exporter import export_all
 
     changed = export_all(paths.NOTEBOOKS, paths.SCRIPTS, check)
+    changed += export_pipeline(paths.SCRIPTS, check)
     console.print(f"Written: {', '.join(changed)}" if changed else "Scripts match the notebooks.")
 
 
@@ -137,6 +148,45 @@ def run_script(
         raise typer.Exit(finished.returncode)
 
 
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def submit(
+    context: typer.Context,
+    step: Annotated[str, typer.Argument(help="A script, such as preprocessing.")],
+    on: Annotated[
+        Place, typer.Option(help="dataproc: Google Cloud; local: the stand-in on this machine.")
+    ] = Place.local,
+    project: Annotated[
+        str, typer.Option(envvar="GOOGLE_CLOUD_PROJECT", help="The Google Cloud project.")
+    ] = "",
+    region: Annotated[
+        str, typer.Option(envvar="CHURNLAB_REGION", help="The region of the batch.")
+    ] = "us-central1",
+    code: Annotated[
+        str, typer.Option(envvar="CHURNLAB_CODE_URI", help="Where the scripts lie, gs://…")
+    ] = "",
+    service_account: Annotated[
+        str, typer.Option(envvar="CHURNLAB_SERVICE_ACCOUNT", help="Who the batch runs as.")
+    ] = "",
+    subnetwork: Annotated[
+        str, typer.Option(envvar="CHURNLAB_SUBNETWORK", help="Its subnetwork.")
+    ] = "default",
+    container_image: Annotated[str, typer.Option(help="An image of yours, or none.")] = "none",
+    ttl_minutes: Annotated[int, typer.Option(help="After this time the batch is ended.")] = 60,
+) -> None:
+    """Submit a step as a batch, follow it, and end with its fate; the step's options go after `--`.
+
+    Locally the lake, the scripts and a fresh pipeline id are filled in. `churnlab up` in another
+    terminal keeps the stand-in; without it one is started for this batch.
+    """
+    from churnlab.batches import Target, submit_step
+
+    target = Target(on.value, project, region, code, service_account, subnetwork, container_image)
+    for state, text in submit_step(step, list(context.args), target, ttl_minutes):
+        console.print(f"{state} {text}".rstrip(), highlight=False, markup=False)
+
+
 @app.command()
 def sql(
     query: Annotated[str, typer.Argument(help="A query in BigQuery's dialect.")],
@@ -151,6 +201,32 @@ def sql(
     for row in frame.itertuples(index=False):
         table.add_row(*map(str, row))
     console.print(table)
+
+
+@app.command()
+def lineage(
+    pipeline_id: Annotated[str, typer.Argument(help="The key of a run that scored or trained.")],
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw it into this file, .svg or .png.")
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="The dataset of the tables.")] = "churn",
+    lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
+) -> None:
+    """Say what a run's predictions or models were made from, back to the raw file and the code."""
+    from churnlab.lineage import trace
+
+    found = trace(lake or paths.lake(), dataset, pipeline_id)
+    table = Table("What", "Made from")
+    for name, label in found.labels.items():
+        sources = [found.labels[a].split("\n")[0] for a, b in found.edges if b == name]
+        table.add_row(label, "\n".join(sources), end_section=True)
+    console.print(table)
+    if picture:
+        from churnlab.pictures import draw_graph
+
+        title = f"What {pipeline_id} was made from"
+        draw_graph(found.edges, title, labels=found.labels, width=26).savefig(picture)
+        console.print(f"Drawn: {picture}", highlight=False)
 
 
 @app.command()
@@ -182,13 +258,45 @@ def up(
     """Start the stand-ins of the cloud's services on this machine; Ctrl-C ends them."""
     from churnlab.standins.server import stand_ins
 
-    ports = {"grpc_port": port, "rest_port": port and port + 1}
+    ports = {"grpc_port": port, "rest_port": port and port + 1, "vertex_port": port and port + 2}
     with stand_ins(paths.BUILD / "cloud", **ports) as addresses:
         for name, value in addresses.variables().items():
             print(f"export {name}={value}", flush=True)
         errors.print("The stand-ins run. Ctrl-C ends them and their batches.", style="dim")
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
+
+
+@app.command()
+def airflow(
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 8080,
+    lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
+    kernel: Annotated[
+        bool, typer.Option("--kernel", help="Only let Jupyter run notebooks in Airflow's Python.")
+    ] = False,
+) -> None:
+    """Start Airflow with the scoring DAG and the stand-ins; Ctrl-C ends all of it."""
+    from churnlab.airflow import register_kernel, serve_airflow
+
+    def announce(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True)
+
+    if kernel:
+        announce(f"The kernel of notebook 12 is in {register_kernel()}")
+    else:
+        serve_airflow(lake or paths.lake(), port, announce)
+
+
+@app.command(
+    "airflow-kernel",
+    hidden=True,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def airflow_kernel(context: typer.Context) -> None:
+    """Become a Jupyter kernel in Airflow's environment; Jupyter calls this with its own options."""
+    from churnlab.airflow import become_kernel
+
+    become_kernel(context.args)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 import matplotlib.pyplot as plt
 import networkx as nx
 
+GAP = 0.4  # inches between two columns
 COLOURS = {
     "": "#eef2f7",
     "SUCCEEDED": "#cfe8cf",
@@ -30,25 +31,57 @@ def draw_graph(
     """
     graph = nx.DiGraph(edges)
     states, labels = states or {}, labels or {}
-    layers = list(nx.topological_generations(graph))
-    place = {
-        node: (column, (len(layer) - 1) / 2 - row)
-        for column, layer in enumerate(layers)
-        for row, node in enumerate(layer)
-    }
-    tallest = max(map(len, layers))
-    size = (max(7.0, 1.45 * len(layers)), 1.0 + 0.95 * tallest)
-    fig, ax = plt.subplots(figsize=size, layout="constrained")
-    for start, end in graph.edges:
-        arrow = {"arrowstyle": "-|>", "color": "#667", "shrinkA": 34, "shrinkB": 34, "lw": 1}
-        ax.annotate("", place[end], place[start], arrowprops=arrow)
+    texts = {node: _text(labels.get(node, _words(node)), width) for node in graph}
+    layers = _layers(graph)
+    rows = max(map(len, layers))
+    lines = max(text.count("\n") + 1 for text in texts.values())
+    place, right = {}, 0.0
+    for layer in layers:
+        column = max(len(line) for node in layer for line in texts[node].split("\n"))
+        inches = 0.3 + 0.075 * column
+        for row, node in enumerate(layer):
+            place[node] = (right + inches / 2, (len(layer) - 1) / 2 - row)
+        right += inches + GAP
+    fig, ax = plt.subplots(
+        figsize=(right - GAP + 0.3, 0.7 + rows * (0.35 + 0.17 * lines)), layout="constrained"
+    )
+    boxes = {}
     for node, (x, y) in place.items():
-        text = labels.get(node, node.replace("-", " ").replace("_", " "))
-        lines = [textwrap.fill(line, width) for line in text.split("\n")]
         colour = COLOURS[states.get(node, "")]
-        box = {"boxstyle": "round,pad=0.5", "facecolor": colour, "edgecolor": "#445", "lw": 0.8}
-        ax.text(x, y, "\n".join(lines), ha="center", va="center", fontsize=8, bbox=box)
-    ax.set(xlim=(-0.6, len(layers) - 0.4), ylim=(-tallest / 2 - 0.1, tallest / 2 + 0.1))
+        box = {"boxstyle": "round,pad=0.45", "facecolor": colour, "edgecolor": "#445", "lw": 0.8}
+        text = ax.text(x, y, texts[node], ha="center", va="center", fontsize=9, bbox=box)
+        boxes[node] = text.get_bbox_patch()
+    for start, end in graph.edges:
+        arrow = {"arrowstyle": "-|>", "color": "#556", "shrinkA": 1, "shrinkB": 1, "lw": 1}
+        arrow |= {"patchA": boxes[start], "patchB": boxes[end]}
+        ax.annotate("", place[end], place[start], arrowprops=arrow)
+    ax.set(xlim=(-0.1, right - GAP + 0.1), ylim=(-rows / 2, rows / 2))
     ax.set_title(title, fontsize=11)
     ax.axis("off")
     return fig
+
+
+def _layers(graph: nx.DiGraph) -> list[list[str]]:
+    """Return the nodes by column; what nothing leads to stands right before its first use."""
+    column = {
+        node: number
+        for number, layer in enumerate(nx.topological_generations(graph))
+        for node in layer
+    }
+    for node in graph:
+        if not graph.in_degree(node) and graph.out_degree(node):
+            column[node] = min(column[after] for after in graph.successors(node)) - 1
+    layers: list[list[str]] = [[] for _ in range(max(column.values()) + 1)]
+    for node, number in column.items():
+        layers[number].append(node)
+    return layers
+
+
+def _words(node: str) -> str:
+    return node.replace("-", " ").replace("_", " ")
+
+
+def _text(label: str, width: int) -> str:
+    """Return a label whose lines have at most ``width`` characters, but for long words."""
+    lines = (textwrap.wrap(line, width, break_long_words=False) for line in label.split("\n"))
+    return "\n".join(part for parts in lines for part in parts)

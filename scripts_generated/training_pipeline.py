@@ -24,15 +24,13 @@ def plan_run(
 
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,47}", pipeline_id):
         raise ValueError(f"pipeline_id {pipeline_id!r}: use at most 48 of a-z, 0-9 and hyphens.")
-    lake = lake.rstrip("/")
+    common = ["--pipeline-id", pipeline_id, "--lake", lake, "--dataset", dataset]
+    tuning = [*common, "--quick", str(quick_tuning).lower()]
     table = f"{lake}/warehouse/{dataset}/training_data"
     if dataset.startswith("bigquery://"):
         table = f"{dataset.replace('bigquery', 'bq')}.training_data"
-    common = ["--pipeline-id", pipeline_id, "--lake", lake, "--dataset", dataset]
-    tuning = [*common, "--quick", str(quick_tuning).lower()]
-    library = [f"{code_uri.rstrip('/')}/common_utils.py"]
     plan = namedtuple("Plan", "library preprocessing training tuning table metrics")
-    metrics = f"{lake}/metrics/{pipeline_id}"
+    library, metrics = [f"{code_uri}/common_utils.py"], f"{lake}/metrics/{pipeline_id}"
     return plan(library, [*common, "--raw", raw], common, tuning, table, metrics)
 
 
@@ -51,16 +49,14 @@ def evaluate_model(
     with files.open_input_stream(f"{path}/training.json") as stream:
         evidence = json.load(stream)
     test = evidence["test"]
-    for name in ("roc_auc", "average_precision", "log_loss", "brier", "precision", "recall", "f1"):
-        metrics.log_metric(name, test[name])
-    metrics.log_metric("always_no_accuracy", test["always_no_accuracy"])
-    fall_out, recall, threshold = zip(*evidence["curves"]["roc"], strict=True)
-    plots.log_roc_curve(list(fall_out), list(recall), list(threshold))
-    matrix = [
-        [round(test["true_negatives"]), round(test["false_positives"])],
-        [round(test["false_negatives"]), round(test["true_positives"])],
-    ]
-    plots.log_confusion_matrix(["stays", "churns"], matrix)
+    for name, value in test.items():
+        metrics.log_metric(name, value)
+    plots.log_roc_curve(*map(list, zip(*evidence["curves"]["roc"], strict=True)))
+    stays = [test["true_negatives"], test["false_positives"]]
+    churns = [test["false_negatives"], test["true_positives"]]
+    plots.log_confusion_matrix(
+        ["stays", "churns"], [list(map(round, stays)), list(map(round, churns))]
+    )
     return test["average_precision"]
 
 
@@ -182,18 +178,10 @@ def compile_pipeline(target: str) -> None:
 
 @dsl.component(base_image=PYTHON_IMAGE, install_kfp_package=False)
 def local_batch(
-    main_python_file_uri: str,
-    batch_id: str,
-    args: list,
-    python_file_uris: list,
-    project: str = "",
-    location: str = "",
-    labels: dict = {},  # noqa: B006  kfp reads defaults, it never changes them
-    runtime_config_version: str = "",
-    container_image: str = "",
-    service_account: str = "",
-    subnetwork_uri: str = "",
-):
+    main_python_file_uri: str, batch_id: str, args: list, python_file_uris: list, labels: dict,
+    project: str, location: str, runtime_config_version: str, container_image: str,
+    service_account: str, subnetwork_uri: str,
+):  # fmt: skip
     """Run a script by spark-submit; takes the parameters of DataprocPySparkBatchOp."""
     import pathlib
     import subprocess

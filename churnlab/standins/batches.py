@@ -17,6 +17,8 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import grpc
 from google.cloud import dataproc_v1 as dataproc
@@ -288,7 +290,7 @@ class BatchService:
                 self._finish(batch, State.SUCCEEDED)
 
     def _start(self, batch: dataproc.Batch) -> subprocess.Popen:
-        output = Path(f"{batch.runtime_info.output_uri.removeprefix('file://')}.000000000")
+        output = Path(f"{url2pathname(urlsplit(batch.runtime_info.output_uri).path)}.000000000")
         output.parent.mkdir(parents=True)
         with output.open("wb") as stream:
             return subprocess.Popen(

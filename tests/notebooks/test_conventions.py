@@ -15,6 +15,13 @@ NOTEBOOKS = {
 }
 LIBRARY = "01-common-utils"
 STEPS = [name for name in NOTEBOOKS if name != LIBRARY]
+# Something else runs their functions: kfp, a web server, Airflow.
+IMPORTED = {LIBRARY, "09-training-pipeline", "10-pipeline-function", "12-scoring-dag"}
+# Its program makes a schedule and touches no run.
+WITHOUT_RUN = {"11-pipeline-schedule"}
+PROGRAMS = [name for name in NOTEBOOKS if name not in IMPORTED | WITHOUT_RUN]
+# What a program has to be told beside the run's key and the lake: nothing, but for the cloud's.
+TOLD = {"08-serverless-batches": ["code", "service_account"]}
 
 COMMON_PARAMETERS = """\
 pipeline_id: str = ""  # key of this run in every table, such as 20261123t051500-3f9c2a
@@ -54,6 +61,7 @@ def section(name: str, title: str) -> str:
 
 every_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
 every_step = pytest.mark.parametrize("name", STEPS)
+every_program = pytest.mark.parametrize("name", PROGRAMS)
 
 
 def test_modules_are_numbered_in_reading_order():
@@ -104,16 +112,18 @@ def test_code_cells_are_short(name):
     assert sum(length <= 20 for length in lengths) / len(lengths) >= 0.9
 
 
-@every_step
-def test_a_step_has_one_cell_of_parameters_and_the_common_ones_come_first(name):
+@every_program
+def test_a_program_has_one_cell_of_parameters_and_the_common_ones_come_first(name):
     [cell] = [cell for cell in NOTEBOOKS[name].cells if "parameters" in tags(cell)]
     assert f"{cell.source}\n".startswith(COMMON_PARAMETERS)
-    assert all(parameter.default != "" for parameter in read_parameters(cell.source)[2:])
+    required = [parameter.name for parameter in read_parameters(cell.source) if parameter.required]
+    assert required == ["pipeline_id", "lake", *TOLD.get(name, [])]
     assert cell is code_cells(name)[0]
 
 
-def test_the_library_takes_no_parameters():
-    assert not [cell for cell in NOTEBOOKS[LIBRARY].cells if "parameters" in tags(cell)]
+@pytest.mark.parametrize("name", sorted(IMPORTED))
+def test_what_others_import_takes_no_parameters(name):
+    assert not [cell for cell in NOTEBOOKS[name].cells if "parameters" in tags(cell)]
 
 
 @every_notebook
@@ -147,7 +157,11 @@ def test_a_step_shows_at_least_two_pictures_and_says_what_is_on_them(name):
 
 @every_notebook
 def test_every_picture_has_a_text_for_those_who_do_not_see_it(name):
-    drawn = [cell for cell in code_cells(name) if re.search(r"\bplt\.|\.plot\b", cell.source)]
+    drawn = [
+        cell
+        for cell in code_cells(name)
+        if re.search(r"\bplt\.|\.plot\b|draw_graph\(", cell.source)
+    ]
     assert [c.source for c in drawn if "image" not in c.metadata.get("mystnb", {})] == []
 
 

@@ -1,0 +1,120 @@
+"""Submit a step as a batch, to Google Cloud or to the stand-in of this machine."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from churnlab import paths
+from churnlab.errors import CourseError
+from churnlab.library import course_module
+from churnlab.submit import find_script
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a batch runs, and as whom."""
+
+    on: str  # dataproc or local
+    project: str
+    region: str
+    code: str
+    service_account: str
+    subnetwork: str
+    container_image: str
+
+    def for_this_machine(self) -> "Target":
+        """Return the target with what a stand-in needs and nobody has to name."""
+        return replace(
+            self,
+            project=self.project or "demo",
+            code=self.code or str(paths.SCRIPTS),
+            service_account=self.service_account or "spark-batch@demo.iam.gserviceaccount.com",
+        )
+
+    def check(self) -> None:
+        """Raise CourseError for what the cloud would have to guess."""
+        needed = {
+            "project": self.project,
+            "code": self.code,
+            "service-account": self.service_account,
+        }
+        if missing := [f"--{name}" for name, value in needed.items() if not value]:
+            raise CourseError(
+                f"A batch on Google Cloud needs {', '.join(missing)}.",
+                "`churnlab submit --help` names the variables that hold them.",
+            )
+
+
+def submit_step(
+    step: str, arguments: list[str], target: Target, ttl_minutes: int
+) -> Iterator[tuple[str, str]]:
+    """Submit a step with its options; yield state and new output at each change until it ends.
+
+    Ctrl-C cancels the batch. Raises CourseError if it does not succeed or can't be submitted.
+    """
+    script = find_script(step).stem
+    options = read_options(arguments)
+    library = course_module("common_utils")
+    serverless = course_module("serverless_batches")
+    if target.on == "local":
+        target = target.for_this_machine()
+        options.setdefault("lake", paths.lake())
+        options.setdefault("pipeline_id", library.new_pipeline_id())
+    target.check()
+    if missing := [o for o in ("lake", "pipeline_id") if o not in options]:
+        raise CourseError(
+            f"The step needs --{missing[0].replace('_', '-')}.", "Write it after a lone `--`."
+        )
+    request = serverless.step_batch(
+        script,
+        options,
+        target.code,
+        target.service_account,
+        subnetwork=target.subnetwork,
+        container_image=target.container_image,
+        ttl=timedelta(minutes=ttl_minutes),
+    )
+    parent = f"projects/{target.project}/locations/{target.region}"
+    with _endpoint(target.on) as endpoint:
+        client = serverless.batch_client(target.region, endpoint)
+        try:
+            batch_id = serverless.batch_id(script, options["pipeline_id"])
+            batch = serverless.submit_batch(client, parent, batch_id, request)
+            pause = 1.0 if target.on == "local" else 5.0
+            name = batch.name
+            for batch, text in serverless.follow_batch(client, name, pause):
+                yield batch.state.name, text
+            serverless.check_succeeded(batch)
+        except KeyboardInterrupt:
+            serverless.cancel_batch(client, batch)
+            raise CourseError(f"{batch.name} was asked to cancel.") from None
+        except library.StepError as error:
+            raise CourseError(str(error)) from error
+    yield batch.state.name, f"{batch_id}: about {serverless.run_cost(batch):.3f} US dollars"
+
+
+def read_options(arguments: list[str]) -> dict[str, str]:
+    """Return the options of a step, ``--raw x`` and ``--raw=x`` alike, as name and value."""
+    options, rest = {}, [text for text in arguments if text != "--"]
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if not name.startswith("--") or not (equals or rest):
+            raise CourseError(f"{name!r} is not an option with a value.", "Write --name value.")
+        options[name[2:].replace("-", "_")] = value if equals else rest.pop(0)
+    return options
+
+
+@contextmanager
+def _endpoint(on: str) -> Iterator[str]:
+    """Give the address of the service: Google's, a stand-in that runs, or one for a while."""
+    if on == "dataproc":
+        yield "google"
+    elif running := os.environ.get("CHURNLAB_BATCHES"):
+        yield running
+    else:
+        from churnlab.standins.server import stand_ins
+
+        with stand_ins(paths.BUILD / "cloud") as addresses:
+            yield addresses.batches
