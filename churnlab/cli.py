@@ -1,6 +1,7 @@
 """The command line: `churnlab --help`."""
 
 import contextlib
+import signal
 import subprocess
 import sys
 import threading
@@ -263,6 +264,7 @@ def up(
         for name, value in addresses.variables().items():
             print(f"export {name}={value}", flush=True)
         errors.print("The stand-ins run. Ctrl-C ends them and their batches.", style="dim")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
 

@@ -8,6 +8,9 @@ from pathlib import Path
 from churnlab.standins.batches import BatchService
 from churnlab.standins.batches_grpc import serve_grpc
 from churnlab.standins.batches_rest import rest_app
+from churnlab.standins.clients import BATCHES, VERTEX
+from churnlab.standins.pipelines import PipelineService
+from churnlab.standins.pipelines_rest import rest_app as pipelines_app
 from churnlab.standins.rest import serve_app
 
 # The laptop's Spark has no web interface in a batch: nobody could look at it in time.
@@ -16,34 +19,49 @@ BATCH_CONF = {"spark.ui.enabled": "false"}
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the stand-ins listen; ``service`` is the batch service itself."""
+    """Where the stand-ins listen; ``service`` and ``pipelines`` are the services themselves."""
 
     batches: str  # gRPC, host:port
     batches_url: str
+    vertex_url: str
     service: BatchService
+    pipelines: PipelineService
 
     def variables(self) -> dict[str, str]:
         """Return the environment variables by which the course finds them."""
         return {
             "CHURNLAB_BATCHES": self.batches,
-            "CHURNLAB_BATCHES_URL": self.batches_url,
+            BATCHES: self.batches_url,
+            VERTEX: self.vertex_url,
         }
 
 
 @contextmanager
 def stand_ins(
-    storage: Path, grpc_port: int = 0, rest_port: int = 0, **options
+    storage: Path,
+    grpc_port: int = 0,
+    rest_port: int = 0,
+    vertex_port: int = 0,
+    execute_pipelines: bool = True,
+    **options,
 ) -> Iterator[Addresses]:
     """Run the stand-ins for a while; port 0 takes a free one. Options go to BatchService.
 
-    Running batches are cancelled at the end.
+    Pipeline jobs stay PENDING with ``execute_pipelines=False``. What still runs at the end, jobs
+    and batches, is cancelled.
     """
     service = BatchService(storage, **{"conf": BATCH_CONF} | options)
     server, address = serve_grpc(service, grpc_port)
     web, url = serve_app(rest_app(service), rest_port)
+    pipelines = PipelineService(storage, service, execute_pipelines)
+    vertex_web, vertex_url = serve_app(pipelines_app(pipelines), vertex_port)
+    addresses = Addresses(address, url, vertex_url, service, pipelines)
+    pipelines.variables = addresses.variables()
     try:
-        yield Addresses(address, url, service)
+        yield addresses
     finally:
+        pipelines.close()  # before the batches: a job's end cancels its own
         service.close()
+        vertex_web.shutdown()
         server.stop(0)
         web.shutdown()

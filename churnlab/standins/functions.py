@@ -1,0 +1,75 @@
+"""An HTTP function on this machine, run by functions-framework as Cloud Run runs it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function that listens, and what it has written."""
+
+    url: str
+    output: Path
+
+    def lines(self) -> list[str]:
+        """Return what the function has written to stdout, by line."""
+        return self.output.read_text(encoding="utf-8").splitlines()
+
+
+@contextmanager
+def serve_function(
+    source: Path, target: str, variables: dict[str, str], patience: float = 60
+) -> Iterator[Function]:
+    """Run a function on loopback for a while, in a process of its own.
+
+    Raises RuntimeError, with what the process wrote, if it does not listen in time.
+    """
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("functions-framework")), "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--target", target, "--source", str(source)]
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors = Path(folder, "stdout"), Path(folder, "stderr")
+        with output.open("wb") as stdout, errors.open("wb") as stderr:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                env=os.environ | variables,
+                start_new_session=True,
+            )
+        try:
+            if not listens(process, port, patience):
+                raise RuntimeError(f"{source} does not listen:\n{errors.read_text()[-2000:]}")
+            yield Function(f"http://127.0.0.1:{port}/", output)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # it has nothing to save
+            process.wait()
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def listens(process: subprocess.Popen, port: int, patience: float) -> bool:
+    """Wait until a process listens; tell whether it does."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return True
+        time.sleep(0.1)
+    return False

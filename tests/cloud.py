@@ -1,0 +1,54 @@
+"""Fixtures of a cloud on this machine: the stand-ins, and the function that starts pipelines.
+
+A folder of tests takes them by ``from tests.cloud import cloud, start_function`` in its conftest.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from churnlab import paths
+from churnlab.standins.clients import google_clients, shim_variables
+from churnlab.standins.functions import Function, serve_function
+from churnlab.standins.server import Addresses, stand_ins
+
+SETTINGS = {
+    "PROJECT": "demo",
+    "LOCATION": "us-central1",
+    "LAKE": "gs://demo-lake",
+    "CODE_URI": "gs://demo-code",
+    "PIPELINE_ROOT": "gs://demo-pipelines/root",
+    "SERVICE_ACCOUNT": "pipeline@demo.iam.gserviceaccount.com",
+}
+
+
+@contextmanager
+def local_cloud(storage: Path, **options) -> Iterator[Addresses]:
+    """Run the stand-ins, with this process's Google clients pointed at them."""
+    with stand_ins(storage, **options) as addresses, google_clients(addresses.variables()):
+        yield addresses
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory) -> Iterator[Addresses]:
+    """A cloud of the tests of one module; its storage is ``cloud.pipelines.storage``."""
+    with local_cloud(tmp_path_factory.mktemp("cloud")) as addresses:
+        yield addresses
+
+
+@pytest.fixture(scope="module")
+def start_function(cloud) -> Iterator[Callable[..., Function]]:
+    """Start the exported pipeline function against the cloud; keywords change its environment.
+
+    ``start_function(LAKE=str(lake), CODE_URI=str(paths.SCRIPTS)).url`` takes the requests.
+    """
+    script = paths.SCRIPTS / "pipeline_function.py"
+    with ExitStack() as functions:
+
+        def start(**changes: str) -> Function:
+            variables = shim_variables(cloud.variables()) | SETTINGS | changes
+            return functions.enter_context(serve_function(script, "start_training", variables))
+
+        yield start

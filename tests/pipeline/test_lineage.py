@@ -1,0 +1,65 @@
+"""From a run back to its data and its code."""
+
+import subprocess
+
+import pytest
+
+from churnlab import lineage, paths
+from churnlab.errors import CourseError
+from churnlab.library import course_module
+from churnlab.pictures import draw_graph
+
+
+def git(folder, *arguments) -> str:
+    """Run git as a nobody in a folder of its own."""
+    names = ["-c", "user.name=n", "-c", "user.email=e@example.com"]
+    command = ["git", "-C", str(folder), *names, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A repository in which a script was written and later changed."""
+    git(tmp_path, "init", "-q")
+    for content in ("first", "second"):
+        (tmp_path / "script.py").write_text(content)
+        git(tmp_path, "add", "script.py")
+        git(tmp_path, "commit", "-q", "-m", content)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_a_file_s_blob_is_what_git_says(repository):
+    blob = course_module("common_utils").git_blob(str(repository / "script.py"))
+    assert blob == git(repository, "hash-object", "script.py")
+
+
+def test_the_commit_that_brought_a_script_is_found_after_it_has_changed(repository):
+    blob = git(repository, "rev-parse", "HEAD~1:script.py")
+    record = {"script_blob": blob, "commit": ""}
+    assert lineage.commit_of(record) == git(repository, "rev-parse", "--short", "HEAD~1")
+
+
+def test_code_that_was_never_committed_has_no_commit(repository):
+    assert lineage.commit_of({"script_blob": "f" * 40, "commit": ""}) == ""
+
+
+def test_a_page_knows_the_commit_from_whoever_executed_it():
+    assert lineage.commit_of({"script_blob": "", "commit": "abc1234"}) == "abc1234"
+
+
+def test_a_run_that_nobody_made_is_an_error_with_a_mend(tmp_path):
+    with pytest.raises(CourseError, match="no-run has neither predictions nor models"):
+        lineage.trace(str(tmp_path), "churn", "no-run")
+
+
+def test_a_key_that_is_none_never_reaches_a_query(tmp_path):
+    with pytest.raises(Exception, match="is not a key of a run"):
+        lineage.trace(str(tmp_path), "churn", "x' OR '1'='1")
+
+
+def test_a_graph_is_drawn_with_a_box_for_each_thing():
+    fig = draw_graph([("raw file", "data"), ("code", "data"), ("data", "model")], "A title")
+    drawn = {text.get_text() for text in fig.axes[0].texts}
+    assert {"raw file", "data", "code", "model"} <= drawn
+    assert fig.axes[0].get_title() == "A title"

@@ -1,0 +1,163 @@
+"""The training pipeline: what compiles, what runs on this machine, and how it fails."""
+
+import json
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+import yaml
+from google_cloud_pipeline_components.v1.dataproc import DataprocPySparkBatchOp
+from google_cloud_pipeline_components.v1.dataset import TabularDatasetCreateOp
+from kfp import compiler, local
+
+from churnlab import paths
+from churnlab.library import course_module
+
+SPEC = yaml.safe_load((paths.SCRIPTS / "training_pipeline.yaml").read_text())
+PLACE = {"project": "demo", "location": "us-central1", "code_uri": str(paths.SCRIPTS)}
+OPEN, CLOSED = 0.0, 1.0
+
+
+@pytest.fixture(scope="module")
+def pipelines():
+    """The definition, as a module."""
+    return course_module("training_pipeline")
+
+
+def test_it_compiles_without_warnings_to_the_committed_file(pipelines, tmp_path):
+    target = tmp_path / "pipeline.yaml"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipelines.compile_pipeline(str(target))
+    assert target.read_text() == (paths.SCRIPTS / "training_pipeline.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [("local_batch", DataprocPySparkBatchOp), ("local_dataset", TabularDatasetCreateOp)],
+)
+def test_the_laptop_s_pieces_take_parameters_that_google_s_take(pipelines, here, there):
+    inputs = getattr(pipelines, here).component_spec.inputs
+    assert set(inputs) <= set(there.component_spec.inputs)
+
+
+def test_both_places_compile_from_one_definition(pipelines, tmp_path):
+    on_laptop = pipelines.training_pipeline(pipelines.local_batch, pipelines.local_dataset)
+    compiler.Compiler().compile(on_laptop, str(tmp_path / "laptop.yaml"))
+    laptop = yaml.safe_load((tmp_path / "laptop.yaml").read_text())
+    assert laptop["root"]["inputDefinitions"] == SPEC["root"]["inputDefinitions"]
+
+
+def test_packages_of_components_are_pinned_to_the_course_s_versions():
+    commands = json.dumps(SPEC["deploymentSpec"])
+    lock = paths.LOCK.read_text()
+    asked = set(re.findall(r"'((?:pyarrow|kfp)==[^']+)'", commands))
+    assert {name.partition("==")[0] for name in asked} == {"pyarrow", "kfp"}
+    assert [name for name in asked if f"\n{name}\n" not in f"\n{lock}"] == []
+
+
+def test_what_touches_the_lake_is_never_cached():
+    tasks = [
+        t for c in SPEC["components"].values() for t in c.get("dag", {}).get("tasks", {}).values()
+    ]
+    options = {t["taskInfo"]["name"]: t.get("cachingOptions", {}) for t in tasks}
+    cached = {name for name, option in options.items() if option.get("enableCache")}
+    assert {"plan-run", "register-data"} <= cached
+    assert not cached & {"preprocessing", "model-training", "hyperparameter-tuning"}
+    assert not cached & {"evaluate-model", "register-model"}
+
+
+@pytest.fixture(scope="module")
+def run(pipelines, lake, tmp_path_factory):
+    """Run the pipeline on this machine; return what each task gave, by the task's name."""
+
+    def run(pipeline_id: str, **parameters) -> dict[str, dict]:
+        root = tmp_path_factory.mktemp("root")
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root))
+        pipeline = pipelines.training_pipeline(pipelines.local_batch, pipelines.local_dataset)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PIP_NO_INDEX", "1")  # the pinned packages are there
+            pipeline(pipeline_id=pipeline_id, lake=str(lake), **PLACE | parameters)
+        found = root.rglob("executor_output.json")
+        return {path.parent.name: json.loads(path.read_text()) for path in found}
+
+    return run
+
+
+def records(lake: Path, pipeline_id: str) -> dict[str, dict]:
+    """Return the records of a run by step."""
+    found = (lake / "runs" / pipeline_id).glob("*.json")
+    return {path.stem: json.loads(path.read_text()) for path in found}
+
+
+@pytest.fixture(scope="module")
+def closed(run):
+    """A run whose model is not good enough."""
+    return run("gate-closed", min_average_precision=CLOSED)
+
+
+@pytest.fixture(scope="module")
+def opened(run):
+    """A run whose model is good enough."""
+    return run("gate-open", min_average_precision=OPEN, quick_tuning=True)
+
+
+slow = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+
+
+class TestOnThisMachine:
+    """The pipeline run by kfp.local and spark-submit."""
+
+    pytestmark = slow
+
+    def test_a_model_below_the_gate_is_trained_judged_and_not_tuned(self, lake, closed):
+        ran = records(lake, "gate-closed")
+        assert set(ran) == {"preprocessing", "training", "pipeline"}
+        assert ran["pipeline"]["state"] == "SUCCEEDED"
+        assert "register-model" not in closed
+
+    def test_a_model_above_the_gate_is_tuned_and_registered(self, lake, opened):
+        ran = records(lake, "gate-open")
+        assert set(ran) == {"preprocessing", "training", "tuning", "pipeline"}
+        assert ran["pipeline"]["state"] == "SUCCEEDED"
+        version = opened["register-model"]["parameterValues"]["Output"]
+        [model] = opened["register-model"]["artifacts"]["model"]["artifacts"]
+        assert version in ("gate-open-training", "gate-open-tuning")
+        assert model["metadata"]["model_version"] == version
+        assert Path(model["uri"], "stages").is_dir()
+
+    def test_one_key_leads_from_the_run_to_every_row(self, lake, opened):
+        utils = course_module("common_utils")
+        answer = utils.review(
+            str(lake / "warehouse" / "churn"),
+            "SELECT step, data_pipeline_id FROM model_registry "
+            "WHERE pipeline_id = 'gate-open' ORDER BY step",
+        )
+        assert answer.values.tolist() == [["training", "gate-open"], ["tuning", "gate-open"]]
+
+    def test_metrics_and_plots_are_those_of_the_test(self, lake, opened):
+        evidence = json.loads((lake / "metrics" / "gate-open" / "training.json").read_text())
+        given = opened["evaluate-model"]
+        assert given["parameterValues"]["Output"] == evidence["test"]["average_precision"]
+        metrics = given["artifacts"]["metrics"]["artifacts"][0]["metadata"]
+        assert metrics == pytest.approx(evidence["test"])
+        plots = given["artifacts"]["plots"]["artifacts"][0]["metadata"]
+        labels = [spec["displayName"] for spec in plots["confusionMatrix"]["annotationSpecs"]]
+        rows = [row["row"] for row in plots["confusionMatrix"]["rows"]]
+        assert labels == ["stays", "churns"]
+        assert rows[1] == [evidence["test"]["false_negatives"], evidence["test"]["true_positives"]]
+        thresholds = [point["confidenceThreshold"] for point in plots["confidenceMetrics"]]
+        assert thresholds == sorted(thresholds, reverse=True) and max(thresholds) <= 1
+
+    def test_a_failing_spark_step_fails_the_pipeline_and_is_reported(self, run, lake):
+        with pytest.raises(RuntimeError, match=r"preprocessing|local-batch"):
+            run("no-raw-file", raw="raw/nowhere.csv")
+        ran = records(lake, "no-raw-file")
+        assert set(ran) == {"pipeline"}
+        assert ran["pipeline"]["state"] == "FAILED"
+
+    def test_a_wrong_key_stops_the_run_before_any_batch(self, run, lake):
+        with pytest.raises(RuntimeError, match="plan-run"):
+            run("Not-A-Key")
+        assert set(records(lake, "Not-A-Key")) == {"pipeline"}

@@ -1,0 +1,85 @@
+"""Everything at once: HTTP request → function → Vertex job → batches → Spark → registered model."""
+
+import json
+
+import pytest
+import requests
+from google.cloud import aiplatform
+
+from churnlab import paths
+from churnlab.library import course_module
+from churnlab.lineage import trace
+from tests.pipeline.conftest import SHA
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+
+State = aiplatform.gapic.PipelineState
+
+
+@pytest.fixture(scope="module")
+def call(cloud, start_function, lake):
+    """Return a function: call the pipeline function and wait for the job that it starts."""
+    function = start_function(LAKE=str(lake), CODE_URI=str(paths.SCRIPTS))
+
+    def call(**parameters) -> tuple[dict, aiplatform.gapic.PipelineJob]:
+        answer = requests.post(function.url, json={"parameters": parameters}, timeout=60)
+        assert answer.status_code == 202, answer.text
+        started = answer.json()
+        cloud.pipelines.wait(started["job"], timeout=900)
+        return started, cloud.pipelines.get_job(started["job"])
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def trained(call):
+    """A run that an HTTP request has started and that has succeeded."""
+    return call(min_average_precision=0.0, quick_tuning=True)
+
+
+def batches_of(cloud, pipeline_id: str) -> dict[str, str]:
+    found, _ = cloud.service.list_batches("projects/demo/locations/us-central1", page_size=100)
+    names = {batch.name.rpartition("/")[2]: batch.state.name for batch in found}
+    return {n.removesuffix(f"-{pipeline_id}"): s for n, s in names.items() if pipeline_id in n}
+
+
+def test_a_request_ends_in_a_registered_model(cloud, lake, trained):
+    started, job = trained
+    assert job.state == State.PIPELINE_STATE_SUCCEEDED, job.error
+    key = started["pipeline_id"]
+    assert started["job"].endswith(f"/pipelineJobs/churn-training-{key}")
+    assert batches_of(cloud, key) == dict.fromkeys(
+        ["preprocessing", "training", "tuning"], "SUCCEEDED"
+    )
+    utils = course_module("common_utils")
+    answer = utils.review(
+        str(lake / "warehouse" / "churn"),
+        f"SELECT model_version FROM model_registry WHERE pipeline_id = '{key}' ORDER BY 1",
+    )
+    assert answer["model_version"].tolist() == [f"{key}-training", f"{key}-tuning"]
+    report = json.loads((lake / "runs" / key / "pipeline.json").read_text())
+    assert report["state"] == "SUCCEEDED"
+
+
+def test_its_model_can_be_traced_to_the_raw_file_and_the_scripts(lake, trained):
+    lineage = trace(str(lake), "churn", trained[0]["pipeline_id"])
+    [raw] = [facts for name, facts in lineage.nodes.items() if name.startswith("raw ")]
+    assert raw["provenance"]["sha256"] == SHA
+    utils = course_module("common_utils")
+    code = {
+        f["script"]: f["script_blob"] for n, f in lineage.nodes.items() if n.startswith("code ")
+    }
+    assert code == {
+        name: utils.git_blob(str(paths.SCRIPTS / name))
+        for name in ("preprocessing.py", "model_training.py", "hyperparameter_tuning.py")
+    }
+
+
+def test_a_failing_spark_step_fails_the_job_and_starts_nothing_after_it(cloud, lake, call):
+    started, job = call(raw="raw/nowhere.csv")
+    assert job.state == State.PIPELINE_STATE_FAILED
+    assert job.error.message
+    key = started["pipeline_id"]
+    assert batches_of(cloud, key) == {"preprocessing": "FAILED"}
+    report = json.loads((lake / "runs" / key / "pipeline.json").read_text())
+    assert report["state"] == "FAILED"
