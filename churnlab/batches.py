@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from google.api_core.exceptions import GoogleAPICallError
+from google.auth.exceptions import DefaultCredentialsError
+
 from churnlab import paths
 from churnlab.errors import CourseError
 from churnlab.library import course_module
@@ -78,7 +81,11 @@ def submit_step(
     )
     parent = f"projects/{target.project}/locations/{target.region}"
     with _endpoint(target.on) as endpoint:
-        client = serverless.batch_client(target.region, endpoint)
+        try:
+            client = serverless.batch_client(target.region, endpoint)
+        except DefaultCredentialsError as error:
+            mend = "`gcloud auth application-default login` logs you in."
+            raise CourseError("Nobody is logged in to Google Cloud.", mend) from error
         try:
             batch_id = serverless.batch_id(script, options["pipeline_id"])
             batch = serverless.submit_batch(client, parent, batch_id, request)
@@ -92,6 +99,8 @@ def submit_step(
             raise CourseError(f"{batch.name} was asked to cancel.") from None
         except library.StepError as error:
             raise CourseError(str(error)) from error
+        except GoogleAPICallError as error:
+            raise CourseError(f"The batch service refused: {error.message}") from error
     yield batch.state.name, f"{batch_id}: about {serverless.run_cost(batch):.3f} US dollars"
 
 

@@ -124,3 +124,38 @@ def test_java_home_counts_only_if_it_is_a_17(tmp_path, monkeypatch):
     assert spark_home.java_home() == spark_home.bundled_java_home()
     (tmp_path / "release").write_text('JAVA_VERSION="17.0.1"\n')
     assert spark_home.java_home() == tmp_path
+
+
+ON_GOOGLE = ["submit", "preprocessing", "--on", "dataproc", "--project", "demo"]
+ON_GOOGLE += ["--code", "gs://demo/code", "--service-account", "a@demo.iam.gserviceaccount.com"]
+ON_GOOGLE += ["--", "--lake", "gs://demo/lake", "--pipeline-id", "run-a"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["submit", "cooking"], "There is no script 'cooking'"),
+        (["submit", "preprocessing", "--on", "dataproc"], "needs --project, --code"),
+        (["submit", "preprocessing", "--", "raw"], "'raw' is not an option with a value"),
+        (["submit", "preprocessing", "--ttl-minutes", "5"], "ttl 0:05:00 is not between"),
+        (ON_GOOGLE, "Nobody is logged in to Google Cloud"),
+        (["lineage", "nobody"], "nobody has neither predictions nor models"),
+    ],
+)
+def test_what_the_cloud_s_commands_refuse_is_one_clear_line(tmp_path, arguments, reason):
+    env = {"CHURNLAB_LAKE": str(tmp_path / "lake"), "CHURNLAB_BUILD": str(tmp_path)}
+    # Whoever runs the tests may be logged in; these must not find that.
+    env |= {"CLOUDSDK_CONFIG": str(tmp_path), "GOOGLE_APPLICATION_CREDENTIALS": ""}
+    done = churnlab(*arguments, **env, NO_GCE_CHECK="true")
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_batch_that_fails_is_a_failure_of_submit(tmp_path):
+    lake, build = str(tmp_path / "lake"), str(tmp_path)
+    done = churnlab("submit", "model_training", CHURNLAB_LAKE=lake, CHURNLAB_BUILD=build)
+    assert done.returncode == 1
+    assert "FAILED" in done.stdout
+    assert "No run has written training_data" in done.stderr
