@@ -1,0 +1,64 @@
+"""What a finished step leaves beside its tables."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from common_utils import close_run, git_blob, provenance, run_record
+
+pytestmark = pytest.mark.xdist_group("library")
+
+
+def test_a_record_tells_what_the_step_took_and_its_facts(spark, lake):
+    spark.range(3).count()
+    line = close_run(spark, "a-step", str(lake), "run-a", rows=3, none=None)
+    record = run_record(str(lake), "run-a", "a-step")
+    assert record["facts"] == {"rows": 3, "none": None}
+    assert (record["pipeline_id"], record["step"]) == ("run-a", "a-step")
+    assert record["jobs"] >= 1 and record["seconds"] > 0 and record["spark"] == spark.version
+    assert line.startswith("a-step: done in ") and line.endswith(" stages")
+
+
+def test_running_again_replaces_the_record_and_no_other(spark, lake):
+    close_run(spark, "a-step", str(lake), "run-b", rows=1)
+    for rows in (1, 2):
+        close_run(spark, "a-step", str(lake), "run-a", rows=rows)
+    rows = {
+        run: run_record(str(lake), run, "a-step")["facts"]["rows"] for run in ("run-a", "run-b")
+    }
+    assert rows == {"run-a": 2, "run-b": 1}
+    assert [path.name for path in (lake / "runs" / "run-a").iterdir()] == ["a-step.json"]
+
+
+def test_a_step_that_has_not_finished_has_no_record(lake):
+    assert run_record(str(lake), "run-a", "a-step") == {}
+
+
+def test_a_file_s_blob_is_the_name_that_git_gives_it(tmp_path):
+    path = tmp_path / "ein Skript ü.py"
+    path.write_bytes("print('ü')\r\n\0".encode())
+    asked = subprocess.run(
+        ["git", "hash-object", "--no-filters", path], capture_output=True, text=True, check=True
+    )
+    assert git_blob(str(path)) == asked.stdout.strip()
+
+
+def test_the_running_script_is_known_by_name_and_blob(tmp_path, common_utils):
+    script = tmp_path / "a_script.py"
+    folder = common_utils.__file__.rpartition("/")[0]
+    script.write_text(
+        f"import sys, json\nsys.path.insert(0, {folder!r})\n"
+        "from common_utils import running_code\nprint(json.dumps(running_code()))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    code = json.loads(done.stdout)
+    assert (code["script"], code["script_blob"]) == ("a_script.py", git_blob(str(script)))
+    assert code["library_blob"] == git_blob(common_utils.__file__)
+
+
+def test_the_note_beside_a_raw_folder_is_found_with_and_without_a_slash(tmp_path):
+    (tmp_path / "customers_source.json").write_text('{"rows": 7}')
+    for uri in (f"{tmp_path}/customers", f"{tmp_path}/customers/"):
+        assert provenance(uri) == {"rows": 7}
+    assert provenance(f"{tmp_path}/others") == {}
