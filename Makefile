@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+AIRFLOW_VENV := .venv-airflow
+AIRFLOW_READY := $(AIRFLOW_VENV)/ready
 DATA ?= auto
 ROWS ?=
 QUICK ?=
@@ -20,7 +22,7 @@ export IPYTHONDIR := $(CURDIR)/_build/ipython
 RUN_OPTIONS = --data $(DATA) $(if $(ROWS),--rows $(ROWS)) $(if $(filter-out 0,$(QUICK)),--quick)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course run export book serve lab doctor test test-fast lint bench lock clean clean-env
+.PHONY: help setup course run export book serve lab airflow doctor test test-fast lint bench lock clean clean-env
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,9 +38,17 @@ $(READY): requirements/course.txt pyproject.toml $(wildcard churnlab/spark_conf/
 	@$(BIN)/churnlab setup
 	@touch $(READY)
 
+# Airflow pins what the course does not, so it lives apart. The lock is complete: sync adds nothing.
+$(AIRFLOW_READY): $(READY) requirements/airflow.txt
+	@echo "Setting up $(AIRFLOW_VENV) (once, about a minute) ..."
+	@test -x $(AIRFLOW_VENV)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(AIRFLOW_VENV)
+	@$(BIN)/uv pip sync --quiet --python $(AIRFLOW_VENV)/bin/python requirements/airflow.txt
+	@$(BIN)/churnlab airflow --kernel
+	@touch $(AIRFLOW_READY)
+
 setup: $(READY) ## create the environment from the lock
 
-course: setup ## run notebooks 01-07, export the scripts, build the book
+course: setup $(AIRFLOW_READY) ## run notebooks 01-12, export the scripts, build the book
 	@$(BIN)/churnlab export
 	@$(BIN)/churnlab run $(RUN_OPTIONS)
 	@$(BIN)/churnlab book
@@ -53,8 +63,11 @@ book: setup ## build the book from the notebooks as they last ran
 serve: setup ## serve the book on this machine
 	@$(BIN)/churnlab serve
 
-lab: setup ## open JupyterLab, Spark monitor on, with your own copies in lab/
+lab: setup $(AIRFLOW_READY) ## open JupyterLab, Spark monitor on, with your own copies in lab/
 	@$(BIN)/churnlab lab
+
+airflow: setup $(AIRFLOW_READY) ## start Airflow with the scoring DAG on this machine
+	@$(BIN)/churnlab airflow
 
 doctor: setup ## check this machine
 	@$(BIN)/churnlab doctor
@@ -63,7 +76,7 @@ lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check churnlab tests book benchmarks
 
-test: setup lint ## everything the CI runs
+test: setup $(AIRFLOW_READY) lint ## everything the CI runs
 	@$(BIN)/churnlab export --check
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 	@$(BIN)/python -m pytest --nbmake --nbmake-timeout=900 -p no:xdist --override-ini testpaths=notebooks -p tests.small_lake
@@ -77,6 +90,13 @@ bench: setup ## the measured comparisons
 lock: ## pin the newest versions that requirements/*.in allow
 	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --python-version 3.11 \
 		requirements/course.in -o requirements/course.txt
+	@$(BIN)/uv pip compile --quiet --no-emit-index-url --python-version 3.12 --python-platform linux \
+		--constraint requirements/course.txt requirements/function.in -o requirements/function.txt
+	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --python-version 3.11 --no-annotate \
+		--exclude-newer 2026-08-15 --override requirements/airflow-left-out.txt \
+		requirements/airflow.in -o requirements/airflow.txt
+	@grep -v "sys_platform == 'never'" requirements/airflow.txt > requirements/airflow.tmp
+	@mv requirements/airflow.tmp requirements/airflow.txt
 
 clean: ## remove what the course wrote (not the environment)
 	rm -rf _build lake lab spark-warehouse metastore_db derby.log .pytest_cache .ruff_cache .hypothesis
