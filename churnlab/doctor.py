@@ -13,6 +13,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from churnlab import paths, spark_home
+from churnlab.airflow import ENVIRONMENT
 from churnlab.errors import CourseError
 from churnlab.library import common_utils
 
@@ -35,6 +36,7 @@ def examine() -> Iterator[Finding]:
     yield check_java(spark_home.java_home())
     yield check_spark_settings(spark_home.SPARK_HOME, os.environ)
     yield check_lock(paths.LOCK)
+    yield check_airflow(ENVIRONMENT)
     yield check_memory(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     yield check_disk(shutil.disk_usage(paths.ROOT).free)
     yield check_lake(paths.lake())
@@ -88,6 +90,15 @@ def check_lock(lock: Path) -> Finding:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         return Finding("Packages", "trouble", "; ".join(wrong[:3]) + more, "Run `make setup`.")
     return Finding("Packages", "ok", f"as {lock.name} says")
+
+
+def check_airflow(environment: Path) -> Finding:
+    """Airflow's own environment is there; only module 12 needs it."""
+    if not (environment / "bin" / "airflow").exists():
+        mend = "Run `make airflow`, which sets it up, or leave module 12 out."
+        return Finding("Airflow", "warning", f"{environment.name} is missing", mend)
+    found = next(environment.glob("lib/*/site-packages/apache_airflow_core-*.dist-info"), None)
+    return Finding("Airflow", "ok", found.name.split("-")[1].removesuffix(".dist") if found else "")
 
 
 def check_memory(size: int) -> Finding:

@@ -111,6 +111,11 @@ def test_the_doctor_compares_packages_with_the_lock(tmp_path):
     assert "rich" not in finding.detail
 
 
+def test_airflow_may_be_missing_but_the_doctor_says_so(tmp_path):
+    finding = doctor.check_airflow(tmp_path / ".venv-airflow")
+    assert finding.state == "warning" and "make airflow" in finding.mend
+
+
 def test_a_taken_port_is_a_warning():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
