@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +23,7 @@ import requests
 
 from churnlab import paths
 from churnlab.errors import CourseError
+from churnlab.standins.rest import free_port
 from churnlab.standins.server import Addresses, stand_ins
 
 ENVIRONMENT = paths.ROOT / ".venv-airflow"
@@ -182,19 +183,6 @@ def running_airflow(
                 stop_all(process)
 
 
-def free_port(wanted: int) -> int:
-    """Return the wanted port of loopback if it is free, else one that is."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return probe.getsockname()[1]
-    raise CourseError("No port of this machine is free.", "End programs that listen.")
-
-
 def wait_until_healthy(url: str, process: subprocess.Popen, log: Path) -> None:
     """Wait until every part of Airflow says that it is healthy. Raises CourseError."""
     deadline = time.monotonic() + START_SECONDS
@@ -203,8 +191,8 @@ def wait_until_healthy(url: str, process: subprocess.Popen, log: Path) -> None:
             parts = requests.get(f"{url}/api/v2/monitor/health", timeout=5).json().values()
             if all(part["status"] == "healthy" for part in parts):
                 return
-        except requests.RequestException:
-            pass
+        except (requests.RequestException, TypeError, KeyError):
+            pass  # nobody answers yet, or not about health
         time.sleep(0.5)
     tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
     raise CourseError(f"Airflow did not come up. The end of {log}:\n{tail}")
@@ -231,6 +219,9 @@ def stop_all(process: subprocess.Popen) -> None:
             except psutil.NoSuchProcess:
                 continue
         _, left = psutil.wait_procs(left, 5)
+    # If Airflow's main process had died, its children were nobody's: they are in its group still.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def land_todays_customers(lake: Path, rows: int = 300) -> Path | None:

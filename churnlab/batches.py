@@ -1,12 +1,13 @@
 """Submit a step as a batch, to Google Cloud or to the stand-in of this machine."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from google.api_core.exceptions import GoogleAPICallError
+from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.auth.exceptions import DefaultCredentialsError
 
 from churnlab import paths
@@ -51,7 +52,7 @@ class Target:
 
 
 def submit_step(
-    step: str, arguments: list[str], target: Target, ttl_minutes: int
+    step: str, arguments: list[str], target: Target, ttl_minutes: int, attempt: int = 1
 ) -> Iterator[tuple[str, str]]:
     """Submit a step with its options; yield state and new output at each change until it ends.
 
@@ -80,6 +81,8 @@ def submit_step(
         ttl=timedelta(minutes=ttl_minutes),
     )
     parent = f"projects/{target.project}/locations/{target.region}"
+    batch_id = serverless.batch_id(script, options["pipeline_id"], attempt)
+    name = f"{parent}/batches/{batch_id}"
     with _endpoint(target.on) as endpoint:
         try:
             client = serverless.batch_client(target.region, endpoint)
@@ -87,16 +90,15 @@ def submit_step(
             mend = "`gcloud auth application-default login` logs you in."
             raise CourseError("Nobody is logged in to Google Cloud.", mend) from error
         try:
-            batch_id = serverless.batch_id(script, options["pipeline_id"])
             batch = serverless.submit_batch(client, parent, batch_id, request)
             pause = 1.0 if target.on == "local" else 5.0
-            name = batch.name
             for batch, text in serverless.follow_batch(client, name, pause):
                 yield batch.state.name, text
             serverless.check_succeeded(batch)
-        except KeyboardInterrupt:
-            serverless.cancel_batch(client, batch)
-            raise CourseError(f"{batch.name} was asked to cancel.") from None
+        except (KeyboardInterrupt, GeneratorExit):  # the latter: who reads us was interrupted
+            with contextlib.suppress(NotFound):
+                serverless.cancel_batch(client, client.get_batch(name=name))
+            raise
         except library.StepError as error:
             raise CourseError(str(error)) from error
         except GoogleAPICallError as error:

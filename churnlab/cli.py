@@ -175,6 +175,9 @@ def submit(
     ] = "default",
     container_image: Annotated[str, typer.Option(help="An image of yours, or none.")] = "none",
     ttl_minutes: Annotated[int, typer.Option(help="After this time the batch is ended.")] = 60,
+    attempt: Annotated[
+        int, typer.Option(help="2 and so on: run a step again that failed under its pipeline id.")
+    ] = 1,
 ) -> None:
     """Submit a step as a batch, follow it, and end with its fate; the step's options go after `--`.
 
@@ -184,8 +187,10 @@ def submit(
     from churnlab.batches import Target, submit_step
 
     target = Target(on.value, project, region, code, service_account, subnetwork, container_image)
-    for state, text in submit_step(step, list(context.args), target, ttl_minutes):
-        console.print(f"{state} {text}".rstrip(), highlight=False, markup=False)
+    batch = submit_step(step, list(context.args), target, ttl_minutes, attempt)
+    with contextlib.closing(batch):  # an interrupt, wherever it comes, cancels it
+        for state, text in batch:
+            console.print(f"{state} {text}".rstrip(), highlight=False, markup=False)
 
 
 @app.command()

@@ -87,9 +87,8 @@ def _add_model(lineage: Lineage, lake: str, root: str, row: dict, alone: bool) -
 def _add_data(lineage: Lineage, lake: str, root: str, run: str) -> str:
     name = f"data {run}"
     if name not in lineage.nodes:
-        (counted,) = _rows(
-            root, f"SELECT COUNT(*) AS n FROM training_data WHERE pipeline_id = '{run}'"
-        )
+        query = f"SELECT COUNT(*) AS n FROM training_data WHERE pipeline_id = '{run}'"
+        counted = next(iter(_rows(root, query)), {"n": 0})
         record = common_utils().run_record(lake, run, "preprocessing").get("facts", {})
         landed = record.get("provenance", {})
         sha = landed.get("sha256") or "unknown"
@@ -120,18 +119,12 @@ def commit_of(record: dict) -> str:
     """
     if not re.fullmatch(r"[0-9a-f]{40}", record["script_blob"]):
         return record["commit"]
-    found = subprocess.run(
-        [
-            "git",
-            "-C",
-            str(paths.ROOT),
-            "log",
-            "--format=%h",
-            f"--find-object={record['script_blob']}",
-        ],
-        capture_output=True,
-        text=True,
-    )
+    command = ["git", "-C", str(paths.ROOT), "log", "--format=%h"]
+    command.append(f"--find-object={record['script_blob']}")
+    try:
+        found = subprocess.run(command, capture_output=True, text=True)
+    except OSError:  # there is no git
+        return ""
     # Both the commit that brought the content and the one that took it away: the first is meant.
     return found.stdout.split()[-1] if found.stdout.split() else ""
 

@@ -7,30 +7,22 @@ import matplotlib.pyplot as plt
 import networkx as nx
 
 GAP = 0.4  # inches between two columns
-COLOURS = {
-    "": "#eef2f7",
-    "SUCCEEDED": "#cfe8cf",
-    "FAILED": "#f4c7c3",
-    "SKIPPED": "#eeeeee",
-    "CANCELLED": "#fbe3bd",
-    "RUNNING": "#cfe0f5",
-}
+BOX = {"boxstyle": "round,pad=0.45", "facecolor": "#eef2f7", "edgecolor": "#445", "lw": 0.8}
 
 
 def draw_graph(
     edges: Iterable[tuple[str, str]],
     title: str,
-    states: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
     width: int = 16,
 ) -> plt.Figure:
-    """Draw a directed graph from left to right, each node a box in the colour of its state.
+    """Draw a directed graph from left to right, each node a box.
 
-    ``states`` are keys of COLOURS, ``labels`` the texts of nodes whose name is not the text;
-    ``width`` is the number of characters after which a text is broken.
+    ``labels`` are the texts of nodes whose name is not the text; ``width`` is the number of
+    characters after which a text is broken.
     """
     graph = nx.DiGraph(edges)
-    states, labels = states or {}, labels or {}
+    labels = labels or {}
     texts = {node: _text(labels.get(node, _words(node)), width) for node in graph}
     layers = _layers(graph)
     rows = max(map(len, layers))
@@ -47,9 +39,7 @@ def draw_graph(
     )
     boxes = {}
     for node, (x, y) in place.items():
-        colour = COLOURS[states.get(node, "")]
-        box = {"boxstyle": "round,pad=0.45", "facecolor": colour, "edgecolor": "#445", "lw": 0.8}
-        text = ax.text(x, y, texts[node], ha="center", va="center", fontsize=9, bbox=box)
+        text = ax.text(x, y, texts[node], ha="center", va="center", fontsize=9, bbox=BOX)
         boxes[node] = text.get_bbox_patch()
     for start, end in graph.edges:
         arrow = {"arrowstyle": "-|>", "color": "#556", "shrinkA": 1, "shrinkB": 1, "lw": 1}

@@ -40,7 +40,7 @@ class ModelError(StepError):
     """The model registry or a stored model can't be used."""
 
 
-PIPELINE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
+PIPELINE_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?")
 
 
 def new_pipeline_id() -> str:
@@ -54,7 +54,7 @@ def check_pipeline_id(pipeline_id: str) -> str:
     if not PIPELINE_ID.fullmatch(pipeline_id):
         raise StepError(
             f"--pipeline-id {pipeline_id!r} is not a key of a run. Use at most 48 lower-case "
-            "letters, digits and hyphens, such as 20261123t051500-3f9c2a."
+            "letters, digits and inner hyphens, such as 20261123t051500-3f9c2a."
         )
     return pipeline_id
 

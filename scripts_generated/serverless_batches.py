@@ -12,6 +12,7 @@ from datetime import timedelta
 import grpc
 from common_utils import StepError, check_pipeline_id, filesystem, join_uri
 from google.api_core.exceptions import AlreadyExists
+from google.api_core.retry import Retry
 from google.cloud import dataproc_v1 as dataproc
 from google.cloud.dataproc_v1.services.batch_controller.transports import (
     BatchControllerGrpcTransport,
@@ -86,18 +87,28 @@ def batch_client(region: str, endpoint: str = "google") -> dataproc.BatchControl
 CALL_TIMEOUT = 60  # seconds
 
 
+# Reading again is harmless, so a service that is away for a while is asked again.
+CALL = {"timeout": CALL_TIMEOUT, "retry": Retry(timeout=300)}
+
+
 def submit_batch(
     client: dataproc.BatchControllerClient, parent: str, name: str, batch: dataproc.Batch
 ) -> dataproc.Batch:
     """Create a batch, or find the one that has its name; return what the service knows of it.
 
-    ``parent`` is projects/PROJECT/locations/REGION.
+    ``parent`` is projects/PROJECT/locations/REGION. Raises StepError if that one runs another job.
     """
     try:
         client.create_batch(parent=parent, batch=batch, batch_id=name, timeout=CALL_TIMEOUT)
     except AlreadyExists:
         pass
-    return client.get_batch(name=f"{parent}/batches/{name}", timeout=CALL_TIMEOUT)
+    found = client.get_batch(name=f"{parent}/batches/{name}", **CALL)
+    if found.pyspark_batch != batch.pyspark_batch:
+        raise StepError(
+            f"The batch {name} is there and runs something else. Take another --pipeline-id, or "
+            "another --attempt."
+        )
+    return found
 
 
 def driver_output(batch: dataproc.Batch) -> str:
@@ -129,7 +140,7 @@ def follow_batch(
     """
     state, shown = None, 0
     while state not in ENDED:
-        batch = client.get_batch(name=name, timeout=CALL_TIMEOUT)
+        batch = client.get_batch(name=name, **CALL)
         output = driver_output(batch)
         if batch.state != state or len(output) > shown:
             yield batch, output[shown:]
@@ -254,6 +265,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="the batch is ended after this time, whatever it does (default: %(default)s)",
     )
     parser.add_argument(
+        "--attempt",
+        type=int,
+        default=1,
+        help="2 and so on: run a step again that failed under its pipeline id (default: %(default)s)",
+    )
+    parser.add_argument(
         "--endpoint",
         type=str,
         default="google",
@@ -276,6 +293,7 @@ def main(arguments: list[str] | None = None) -> None:
     subnetwork = options.subnetwork
     container_image = options.container_image
     ttl_minutes = options.ttl_minutes
+    attempt = options.attempt
     endpoint = options.endpoint
 
     # Our own request, as the service will read it:
@@ -291,15 +309,18 @@ def main(arguments: list[str] | None = None) -> None:
         ttl=timedelta(minutes=ttl_minutes),
     )
 
-    # We submit, and submit again.
+    # We submit.
     client = batch_client(region, endpoint)
     parent = f"projects/{project}/locations/{region}"
-    submitted = submit_batch(client, parent, batch_id(step, pipeline_id), batch)
+    submitted = submit_batch(client, parent, batch_id(step, pipeline_id, attempt), batch)
 
-    # Now we wait for ours. The pause is short here, because the machines are at hand.
-    for finished, text in follow_batch(client, submitted.name, pause=1.0):
+    # Now we wait for ours, and show what it says.
+    for finished, text in follow_batch(client, submitted.name):
         print(f"[{finished.state.name}]", text.strip(), flush=True)
     check_succeeded(finished)
+
+    # The last line of the job's log says it.
+    print(f"about {run_cost(finished):.3f} US dollars", flush=True)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,10 @@ def plan_run(
     import re
     from collections import namedtuple
 
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,47}", pipeline_id):
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?", pipeline_id):
         raise ValueError(f"pipeline_id {pipeline_id!r}: use at most 48 of a-z, 0-9 and hyphens.")
+    if lake.startswith("gs://") and not dataset.startswith("bigquery://"):
+        raise ValueError(f"dataset {dataset!r}: in the cloud, bigquery://project.dataset.")
     common = ["--pipeline-id", pipeline_id, "--lake", lake, "--dataset", dataset]
     tuning = [*common, "--quick", str(quick_tuning).lower()]
     table = f"{lake}/warehouse/{dataset}/training_data"
@@ -140,7 +142,7 @@ def training_pipeline(spark_batch, register_dataset):
             )
             return task.set_display_name(name).set_caching_options(False)
 
-        report = report_run(lake=lake, pipeline_id=pipeline_id)
+        report = report_run(lake=lake, pipeline_id=pipeline_id).set_caching_options(False)
         with dsl.ExitHandler(report, name="always-report"):
             plan = plan_run(
                 pipeline_id=pipeline_id,

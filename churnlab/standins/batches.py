@@ -5,6 +5,7 @@ States, names and limits are those of the REST reference,
 https://docs.cloud.google.com/dataproc-serverless/docs/reference/rest/v1/projects.locations.batches
 """
 
+import contextlib
 import copy
 import os
 import re
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,7 +41,7 @@ LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 RUNTIME_VERSION = re.compile(r"(1\.[12]|2\.[0-3]|3\.0)(\.\d+)?")
 SERVICE_ACCOUNT = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 IMAGE = re.compile(r"[a-z0-9.-]+(:\d+)?/[a-z0-9._/-]+(:[\w.-]+|@sha256:[0-9a-f]{64})")
-MAIN_FILE = re.compile(r"((gs|file|hdfs)://)?/?\S.*\.py")
+MAIN_FILE = re.compile(r"((gs|file|hdfs)://|/)?[^:]+\.py")
 
 SHORTEST_TTL, LONGEST_TTL = timedelta(minutes=10), timedelta(days=14)
 # What a batch without a ttl gets from runtime 2.1 on.
@@ -137,6 +139,8 @@ class BatchService:
         conditions = parse_filter(filter_)
         if order_by not in ("", "create_time", "create_time desc", "create_time asc"):
             raise invalid(f"Can't order by {order_by!r}: only create_time, asc or desc.")
+        if token and not token.isdigit():
+            raise invalid(f"Page token {token!r} is none of ours.")
         start, size = int(token or 0), page_size or 20
         with self._changed:
             below = f"{canonical(parent)}/batches/"
@@ -217,7 +221,7 @@ class BatchService:
         if not batch.environment_config.execution_config.ttl:
             batch.environment_config.execution_config.ttl = DEFAULT_TTL
         if not batch.runtime_config.version:
-            batch.runtime_config.version = "2.3"
+            batch.runtime_config.version = "2.2"
         staging = batch.environment_config.execution_config.staging_bucket
         folder = f"{staging or f'dataproc-staging-{region}'}/google-cloud-dataproc-metainfo"
         output = self.storage / folder / batch.uuid / "driveroutput"
@@ -263,7 +267,7 @@ class BatchService:
                 return
             try:
                 process = self._start(batch)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 self._finish(batch, State.FAILED, f"The driver did not start: {error}")
                 return
             self._processes[name] = process
@@ -327,8 +331,8 @@ class BatchService:
 
     def _finish(self, batch: dataproc.Batch, state: State, message: str = "") -> None:
         with self._changed:
-            self._set_state(batch, state, message)
             batch.runtime_info.approximate_usage = usage_of(batch)
+            self._set_state(batch, state, message)
             operation = self._operations[batch.operation]
             if state == State.SUCCEEDED:
                 operation.response.Pack(dataproc.Batch.pb(batch))
@@ -390,6 +394,10 @@ def _runtime_problems(config: dataproc.RuntimeConfig) -> list[str]:
     for key in config.properties:
         if not key.startswith(("spark.", "dataproc.")) or key == "spark.master":
             problems.append(f"Property {key!r} is not allowed.")
+    try:
+        dcu_of(config.properties)
+    except ValueError as error:
+        problems.append(f"Properties: {error}.")
     return problems
 
 
@@ -413,9 +421,11 @@ def is_size(key: str) -> bool:
 
 
 def gigabytes(memory: str) -> float:
-    """Return a Spark memory setting, such as 16g or 9600m, in GB."""
-    number, unit = re.fullmatch(r"(\d+)([mgt])b?", memory.lower()).groups()
-    return int(number) * {"m": 1 / 1024, "g": 1, "t": 1024}[unit]
+    """Return a Spark memory setting, such as 16g or 9600m, in GB. Raises ValueError."""
+    found = re.fullmatch(r"(\d+)([kmgt])b?", memory.lower())
+    if not found:
+        raise ValueError(f"{memory!r} is no size of memory, such as 16g")
+    return int(found[1]) * {"k": 2**-20, "m": 2**-10, "g": 1, "t": 2**10}[found[2]]
 
 
 def node_dcu(cores: int, memory: float) -> float:
@@ -428,23 +438,33 @@ def node_dcu(cores: int, memory: float) -> float:
     return 0.6 * cores + 0.1 * cheap + 0.2 * (memory - cheap)
 
 
+def dcu_of(properties: Mapping[str, str]) -> float:
+    """Return the units of a driver and its executors by Spark properties.
+
+    Raises ValueError for a number or a size that Spark does not know.
+    """
+    total = 0.0
+    executors = int(properties.get("spark.executor.instances", 2))
+    for role, count in (("driver", 1), ("executor", executors)):
+        cores = int(properties.get(f"spark.{role}.cores", 4))
+        memory = gigabytes(properties.get(f"spark.{role}.memory", f"{4 * cores}g"))
+        total += count * node_dcu(cores, memory)
+    return total
+
+
 def usage_of(batch: dataproc.Batch) -> dataproc.UsageMetrics:
     """Return what the cloud would count for machines of the asked size and this running time.
 
     A batch that never ran uses nothing; a minute is the least that is counted.
     """
-    started = [h.state_start_time for h in batch.state_history if h.state == State.RUNNING]
-    if not started:
+    starts = [h.state_start_time for h in batch.state_history if h.state == State.RUNNING]
+    if batch.state == State.RUNNING:
+        starts.append(batch.state_time)
+    if not starts:
         return dataproc.UsageMetrics()
-    seconds = max(60.0, (now() - started[0]).total_seconds())
-    asked = batch.runtime_config.properties
-    dcu = 0.0
-    for role, count in (("driver", 1), ("executor", int(asked.get("spark.executor.instances", 2)))):
-        cores = int(asked.get(f"spark.{role}.cores", 4))
-        memory = gigabytes(asked.get(f"spark.{role}.memory", f"{4 * cores}g"))
-        dcu += count * node_dcu(cores, memory)
+    seconds = max(60.0, (now() - starts[0]).total_seconds())
     return dataproc.UsageMetrics(
-        milli_dcu_seconds=round(1000 * dcu * seconds),
+        milli_dcu_seconds=round(1000 * dcu_of(batch.runtime_config.properties) * seconds),
         shuffle_storage_gb_seconds=0,  # a laptop's disk is not metered
         update_time=now(),
     )
@@ -474,13 +494,14 @@ def end_process(process: subprocess.Popen | None) -> None:
     """End a driver and all its children: politely first, then by force."""
     if process is None or process.poll() is not None:
         return
-    os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
 
     def kill() -> None:
         deadline = time.monotonic() + GRACE
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
-        if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):  # children may outlive a polite leader
             os.killpg(process.pid, signal.SIGKILL)
 
     threading.Thread(target=kill, daemon=True).start()

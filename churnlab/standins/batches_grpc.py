@@ -66,7 +66,9 @@ def serve_grpc(service: BatchService, port: int = 0) -> tuple[grpc.Server, str]:
         ),
         "DeleteBatch": method(delete, dataproc.DeleteBatchRequest, nothing),
     }
-    server = grpc.server(ThreadPoolExecutor(8, "grpc"))
+    # Two programs must not share a port without knowing.
+    options = [("grpc.so_reuseport", 0)]
+    server = grpc.server(ThreadPoolExecutor(8, "grpc"), options=options)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
     operations_pb2_grpc.add_OperationsServicer_to_server(_Operations(service), server)
     bound = server.add_insecure_port(f"127.0.0.1:{port}")

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from churnlab.standins.rest import free_port
+
 
 @dataclass(frozen=True)
 class Function:
@@ -55,13 +57,6 @@ def serve_function(
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)  # it has nothing to save
             process.wait()
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def listens(process: subprocess.Popen, port: int, patience: float) -> bool:

@@ -10,6 +10,7 @@ import copy
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -302,6 +303,7 @@ class PipelineService:
 
     def _start(self, job: vertex.PipelineJob) -> subprocess.Popen:
         folder = self.storage / "vertex-pipelines" / job.name.replace("/", "-")
+        shutil.rmtree(folder, ignore_errors=True)  # an earlier program's job of this name
         folder.mkdir(parents=True)
         self._folders[job.name] = folder
         message = json_format.MessageToDict(vertex.PipelineJob.pb(job))

@@ -105,7 +105,8 @@ def rest_app(service: PipelineService) -> Flask:
 
     @app.get("/download/storage/v1/b/<bucket>/o/<path:path>")
     def get_object(bucket, path):
-        return send_from_directory(service.storage.absolute() / bucket, path)
+        # The bucket is a part of the path that has to stay below the storage.
+        return send_from_directory(service.storage.absolute(), f"{bucket}/{path}")
 
     @app.errorhandler(ApiError)
     def refuse(error):

@@ -1,7 +1,7 @@
 """All stand-ins of one machine, on loopback: what `churnlab up` starts."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,18 +50,17 @@ def stand_ins(
     Pipeline jobs stay PENDING with ``execute_pipelines=False``. What still runs at the end, jobs
     and batches, is cancelled.
     """
-    service = BatchService(storage, **{"conf": BATCH_CONF} | options)
-    server, address = serve_grpc(service, grpc_port)
-    web, url = serve_app(rest_app(service), rest_port)
-    pipelines = PipelineService(storage, service, execute_pipelines)
-    vertex_web, vertex_url = serve_app(pipelines_app(pipelines), vertex_port)
-    addresses = Addresses(address, url, vertex_url, service, pipelines)
-    pipelines.variables = addresses.variables()
-    try:
+    with ExitStack() as ends:  # from the last to the first, also if a port is taken
+        service = BatchService(storage, **{"conf": BATCH_CONF} | options)
+        ends.callback(service.close)
+        server, address = serve_grpc(service, grpc_port)
+        ends.callback(server.stop, 0)
+        web, url = serve_app(rest_app(service), rest_port)
+        ends.callback(web.shutdown)
+        pipelines = PipelineService(storage, service, execute_pipelines)
+        vertex_web, vertex_url = serve_app(pipelines_app(pipelines), vertex_port)
+        ends.callback(vertex_web.shutdown)
+        ends.callback(pipelines.close)  # a job's end cancels its own batches
+        addresses = Addresses(address, url, vertex_url, service, pipelines)
+        pipelines.variables = addresses.variables()
         yield addresses
-    finally:
-        pipelines.close()  # before the batches: a job's end cancels its own
-        service.close()
-        vertex_web.shutdown()
-        server.stop(0)
-        web.shutdown()

@@ -75,7 +75,7 @@ def test_a_good_key_is_returned(key):
     "key", ["", "-a", "A", "a b", "a/b", "..", "a_b", "ä", "a\n", "a" * 49, "a=b", "a'; DROP"]
 )
 def test_a_bad_key_is_refused_with_the_rule(key):
-    with pytest.raises(StepError, match="at most 48 lower-case letters, digits and hyphens"):
+    with pytest.raises(StepError, match="at most 48 lower-case letters, digits and inner hyphens"):
         check_pipeline_id(key)
 
 

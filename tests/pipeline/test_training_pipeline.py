@@ -58,14 +58,12 @@ def test_packages_of_components_are_pinned_to_the_course_s_versions():
 
 
 def test_what_touches_the_lake_is_never_cached():
-    tasks = [
-        t for c in SPEC["components"].values() for t in c.get("dag", {}).get("tasks", {}).values()
-    ]
+    graphs = [SPEC["root"], *SPEC["components"].values()]
+    tasks = [t for c in graphs for t in c.get("dag", {}).get("tasks", {}).values()]
     options = {t["taskInfo"]["name"]: t.get("cachingOptions", {}) for t in tasks}
     cached = {name for name, option in options.items() if option.get("enableCache")}
-    assert {"plan-run", "register-data"} <= cached
-    assert not cached & {"preprocessing", "model-training", "hyperparameter-tuning"}
-    assert not cached & {"evaluate-model", "register-model"}
+    assert cached == {"plan-run", "register-data"}
+    assert {"preprocessing", "evaluate-model", "report-run"} <= set(options)
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +154,14 @@ class TestOnThisMachine:
         ran = records(lake, "no-raw-file")
         assert set(ran) == {"pipeline"}
         assert ran["pipeline"]["state"] == "FAILED"
+
+    def test_tables_of_a_bucket_have_to_be_in_bigquery(self, pipelines):
+        with pytest.raises(ValueError, match=r"bigquery://project\.dataset"):
+            pipelines.plan_run.python_func("run-a", "gs://lake", "gs://code", "churn", "raw", True)
+        plan = pipelines.plan_run.python_func(
+            "run-a", "gs://lake", "gs://code", "bigquery://p.churn", "raw", True
+        )
+        assert plan.table == "bq://p.churn.training_data"
 
     def test_a_wrong_key_stops_the_run_before_any_batch(self, run, lake):
         with pytest.raises(RuntimeError, match="plan-run"):

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from churnlab import paths
-from churnlab.standins.functions import free_port
+from churnlab.standins.rest import free_port
 
 # It starts processes; one worker is enough for them.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("function")]

@@ -152,7 +152,13 @@ def test_without_a_ttl_a_batch_gets_four_hours(good):
 def test_a_name_is_taken_once_and_submitting_again_finds_the_first(serverless, client, good):
     with pytest.raises(exceptions.AlreadyExists):
         client.create_batch(parent=PARENT, batch_id="good", batch=request("fine"))
-    assert serverless.submit_batch(client, PARENT, "good", request("wrong")).uuid == good.uuid
+    same = request("fine", ["--lake", "gs://lake/here"])
+    assert serverless.submit_batch(client, PARENT, "good", same).uuid == good.uuid
+
+
+def test_a_name_whose_batch_runs_something_else_is_an_error(serverless, client, good):
+    with pytest.raises(serverless.StepError, match="runs something else"):
+        serverless.submit_batch(client, PARENT, "good", request("wrong"))
 
 
 def test_older_names_with_regions_mean_the_same(client, good):
@@ -173,6 +179,11 @@ REFUSED = {
         request("fine", runtime_config={"properties": {"spark.master": "local"}}),
         "spark.master",
     ),
+    "a size that is none": (
+        request("fine", runtime_config={"properties": {"spark.executor.memory": "1.5g"}}),
+        "'1.5g' is no size",
+    ),
+    "a script from elsewhere": (request("fine/http://evil.example/x"), "must name a .py file"),
     "nobody's account": (
         request("fine", environment_config={"execution_config": {"service_account": "me"}}),
         "no e-mail address",
@@ -258,6 +269,7 @@ def test_rest_says_the_same_as_grpc(cloud, good):
     [
         ("POST", "batches?batchId=unknown-field", '{"speed": 9}', 400, "INVALID_ARGUMENT"),
         ("POST", "batches?batchId=not-json", "{", 400, "INVALID_ARGUMENT"),
+        ("GET", "batches?pageToken=abc", None, 400, "INVALID_ARGUMENT"),
         ("GET", "batches/nobody", None, 404, "NOT_FOUND"),
         ("GET", "operations/nobody", None, 404, "NOT_FOUND"),
     ],
@@ -266,6 +278,28 @@ def test_rest_errors_have_google_s_shape(cloud, method, path, body, status, word
     answer = requests.request(method, f"{cloud.batches_url}/v1/{PARENT}/{path}", data=body)
     assert answer.status_code == status
     assert answer.json()["error"]["status"] == word
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "http://evil.example"}, {"Host": "evil.example:8791"}], ids=str
+)
+def test_a_page_in_a_browser_can_start_nothing(cloud, client, headers):
+    """A form of another site needs no permission to send text to a port of this machine."""
+    url = f"{cloud.batches_url}/v1/{PARENT}/batches?batchId=from-a-page"
+    body = dataproc.Batch.to_json(request("fine"))
+    answer = requests.post(url, data=body, headers={"Content-Type": "text/plain", **headers})
+    assert answer.status_code == 403
+    with pytest.raises(exceptions.NotFound):
+        client.get_batch(name=f"{PARENT}/batches/from-a-page")
+
+
+def test_no_file_beside_the_storage_is_served(cloud):
+    (cloud.service.storage.parent / "secret.txt").write_text("secret")
+    for bucket in ("..", "%2e%2e"):
+        session = requests.Session()
+        asked = requests.Request("GET", "http://x").prepare()
+        asked.url = f"{cloud.vertex_url}/download/storage/v1/b/{bucket}/o/secret.txt"
+        assert session.send(asked).status_code == 404
 
 
 def test_closing_ends_what_still_runs(tmp_path, serverless):
