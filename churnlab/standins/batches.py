@@ -27,14 +27,12 @@ from google.cloud import dataproc_v1 as dataproc
 from google.longrunning import operations_pb2
 from google.rpc import code_pb2, status_pb2
 
+from churnlab.standins.api import PARENT, ApiError, invalid, meets, parse_filter
 from churnlab.submit import submit_environment
 
 State = dataproc.Batch.State
 FINAL = {State.SUCCEEDED, State.FAILED, State.CANCELLED}
 
-PARENT = re.compile(
-    r"projects/(?P<project>[a-z0-9-:.]+)/(?:locations|regions)/(?P<region>[a-z0-9-]+)"
-)
 BATCH_ID = re.compile(r"[a-z0-9][a-z0-9-]{2,61}[a-z0-9]")
 LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
@@ -46,25 +44,7 @@ MAIN_FILE = re.compile(r"((gs|file|hdfs)://|/)?[^:]+\.py")
 SHORTEST_TTL, LONGEST_TTL = timedelta(minutes=10), timedelta(days=14)
 # What a batch without a ttl gets from runtime 2.1 on.
 DEFAULT_TTL = timedelta(hours=4)
-# The driver and two executors a batch starts with, 4 cores and 16 GB each.
-DEFAULT_DCU = 12.0
 GRACE = 5  # seconds between the request to end and the kill
-
-CONDITION = re.compile(r"(state|labels\.[a-z0-9_-]+|batch_id)\s*[=:]\s*\"?([\w-]+)\"?")
-
-
-class ApiError(Exception):
-    """What the API answers instead of a result: a gRPC status code and a message."""
-
-    def __init__(self, code: grpc.StatusCode, message: str):
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
-def invalid(message: str) -> ApiError:
-    """Return the error for a request that breaks a rule."""
-    return ApiError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
 def canonical(name: str) -> str:
@@ -136,7 +116,7 @@ class BatchService:
         token: str = "",
     ) -> tuple[list[dataproc.Batch], str]:
         """Return a page of a region's batches, the newest first, and the next page's token."""
-        conditions = parse_filter(filter_)
+        conditions = parse_filter(filter_, "state", "batch_id")
         if order_by not in ("", "create_time", "create_time desc", "create_time asc"):
             raise invalid(f"Can't order by {order_by!r}: only create_time, asc or desc.")
         if token and not token.isdigit():
@@ -468,26 +448,6 @@ def usage_of(batch: dataproc.Batch) -> dataproc.UsageMetrics:
         shuffle_storage_gb_seconds=0,  # a laptop's disk is not metered
         update_time=now(),
     )
-
-
-def parse_filter(text: str) -> list[tuple[str, str]]:
-    """Return the conditions of a list filter: ``state = RUNNING AND labels.team = churn``."""
-    conditions = []
-    for part in filter(None, re.split(r"\s+AND\s+", text.strip())):
-        found = CONDITION.fullmatch(part.strip())
-        if not found:
-            raise invalid(f"Can't filter by {part!r}: use state, batch_id or labels.KEY with =.")
-        conditions.append(found.groups())
-    return conditions
-
-
-def meets(batch: dataproc.Batch, field: str, value: str) -> bool:
-    """Tell whether a batch meets one condition of a filter."""
-    if field == "state":
-        return batch.state.name == value
-    if field == "batch_id":
-        return batch.name.rpartition("/")[2] == value
-    return batch.labels.get(field.removeprefix("labels.")) == value
 
 
 def end_process(process: subprocess.Popen | None) -> None:

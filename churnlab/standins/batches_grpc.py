@@ -7,7 +7,8 @@ from google.cloud import dataproc_v1 as dataproc
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf import empty_pb2
 
-from churnlab.standins.batches import ApiError, BatchService
+from churnlab.standins.api import ApiError
+from churnlab.standins.batches import BatchService
 
 SERVICE = "google.cloud.dataproc.v1.BatchController"
 

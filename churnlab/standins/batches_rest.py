@@ -4,7 +4,8 @@ from flask import Flask, jsonify, request
 from google.cloud import dataproc_v1 as dataproc
 from google.protobuf import json_format
 
-from churnlab.standins.batches import ApiError, BatchService, invalid
+from churnlab.standins.api import ApiError, invalid
+from churnlab.standins.batches import BatchService
 from churnlab.standins.rest import error_reply
 
 PLACE = "/v1/projects/<project>/<any(locations, regions):kind>/<region>"

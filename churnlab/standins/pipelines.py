@@ -25,8 +25,9 @@ from google.cloud import aiplatform_v1 as vertex
 from google.protobuf import json_format
 from google.rpc import code_pb2, status_pb2
 
+from churnlab.standins.api import PARENT, ApiError, invalid, meets, parse_filter
 from churnlab.standins.batches import FINAL as FINAL_BATCH
-from churnlab.standins.batches import ApiError, BatchService, end_process, invalid, now
+from churnlab.standins.batches import BatchService, end_process, now
 from churnlab.standins.clients import shim_variables
 
 State = vertex.PipelineState
@@ -36,10 +37,8 @@ FINAL = {
     State.PIPELINE_STATE_FAILED,
     State.PIPELINE_STATE_CANCELLED,
 }
-PARENT = re.compile(r"projects/(?P<project>[a-z0-9-:.]+)/locations/(?P<region>[a-z0-9-]+)")
 JOB_ID = re.compile(r"[a-z][a-z0-9-]{0,127}")
 CRON = re.compile(r"(?:(?:CRON_)?TZ=(?P<zone>\S+)\s+)?(?P<times>\S.*)")
-CONDITION = re.compile(r"(state|display_name|labels\.[a-z0-9_-]+)\s*=\s*\"?([\w .-]+?)\"?")
 # The label that Vertex AI puts on everything a run starts; we find a run's batches by it.
 RUN_LABEL = "vertex-ai-pipelines-run-billing-id"
 
@@ -251,7 +250,7 @@ class PipelineService:
         return kept[name]
 
     def _listed(self, kept: dict, parent: str, filter_: str, order_by: str) -> list:
-        conditions = parse_filter(filter_)
+        conditions = parse_filter(filter_, "state", "display_name")
         if order_by not in ("", "create_time", "create_time desc", "create_time asc"):
             raise invalid(f"Can't order by {order_by!r}: only create_time, asc or desc.")
         with self._changed:
@@ -417,28 +416,6 @@ def next_run(cron: str, after: datetime) -> datetime:
     except (ValueError, ZoneInfoNotFoundError) as error:
         raise invalid(f"cron {cron!r}: {error}") from None
     return fires.get_next(datetime)
-
-
-def parse_filter(text: str) -> list[tuple[str, str]]:
-    """Return the conditions of a list filter. Raises ApiError for what we do not know."""
-    conditions = []
-    for part in filter(None, re.split(r"\s+AND\s+", text.strip())):
-        found = CONDITION.fullmatch(part.strip())
-        if not found:
-            raise invalid(
-                f"Can't filter by {part!r}: use state, display_name or labels.KEY with =."
-            )
-        conditions.append(found.groups())
-    return conditions
-
-
-def meets(resource, field: str, value: str) -> bool:
-    """Tell whether a resource meets one condition of a filter."""
-    if field == "state":
-        return resource.state.name == value
-    if field == "display_name":
-        return resource.display_name == value
-    return resource.labels.get(field.removeprefix("labels.")) == value
 
 
 def task_details(path: Path) -> list[vertex.PipelineTaskDetail]:

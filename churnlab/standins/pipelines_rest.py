@@ -9,7 +9,7 @@ from google.longrunning import operations_pb2
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from churnlab.standins.batches import ApiError, invalid
+from churnlab.standins.api import ApiError, invalid
 from churnlab.standins.clients import PROJECT_NUMBER
 from churnlab.standins.pipelines import PipelineService
 from churnlab.standins.rest import error_reply

@@ -25,7 +25,7 @@ from flask import Flask, jsonify, request
 from google.cloud import scheduler_v1 as scheduler
 from google.protobuf import json_format
 
-from churnlab.standins.batches import ApiError, invalid
+from churnlab.standins.api import ApiError, invalid
 from churnlab.standins.rest import error_reply, serve_app
 
 JOB_NAME = re.compile(r"projects/[a-z0-9-:.]+/locations/[a-z0-9-]+/jobs/[A-Za-z0-9_-]{1,500}")

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from churnlab.standins.batches import ApiError, State
+from churnlab.standins.api import ApiError
+from churnlab.standins.batches import State
 from tests.airflow.conftest import land, published, various
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("airflow")]
