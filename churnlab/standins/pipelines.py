@@ -283,7 +283,7 @@ class PipelineService:
                 return
             try:
                 process = self._start(job)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 self._finish(job, State.PIPELINE_STATE_FAILED, f"The job did not start: {error}")
                 return
             self._processes[name] = process
