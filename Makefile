@@ -82,7 +82,7 @@ test: setup $(AIRFLOW_READY) lint ## everything the CI runs
 	@$(BIN)/python -m pytest --nbmake --nbmake-timeout=900 -p no:xdist --override-ini testpaths=notebooks -p tests.small_lake
 
 test-fast: setup lint ## the inner loop while writing, under 90 s
-	@$(BIN)/python -m pytest -q -m "not slow"
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow"
 
 bench: setup ## the measured comparisons
 	@$(BIN)/python -m benchmarks

@@ -26,7 +26,7 @@ from churnlab.errors import CourseError
 from churnlab.standins.rest import free_port
 from churnlab.standins.server import Addresses, stand_ins
 
-ENVIRONMENT = paths.ROOT / ".venv-airflow"
+ENVIRONMENT = paths.AIRFLOW
 HOME = paths.BUILD / "airflow"
 KERNEL = "churnlab-airflow"
 DAG = "scoring_dag.py"

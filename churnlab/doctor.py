@@ -13,7 +13,6 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from churnlab import paths, spark_home
-from churnlab.airflow import ENVIRONMENT
 from churnlab.errors import CourseError
 from churnlab.library import common_utils
 
@@ -36,7 +35,7 @@ def examine() -> Iterator[Finding]:
     yield check_java(spark_home.java_home())
     yield check_spark_settings(spark_home.SPARK_HOME, os.environ)
     yield check_lock(paths.LOCK)
-    yield check_airflow(ENVIRONMENT)
+    yield check_airflow(paths.AIRFLOW)
     yield check_memory(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     yield check_disk(shutil.disk_usage(paths.ROOT).free)
     yield check_lake(paths.lake())

@@ -10,6 +10,7 @@ BUILD = Path(os.environ.get("CHURNLAB_BUILD") or ROOT / "_build")  # tests build
 EXECUTED = BUILD / "executed"
 BOOK = BUILD / "book" / "_build" / "html"
 LAB = ROOT / "lab"
+AIRFLOW = ROOT / ".venv-airflow"  # its own environment
 LOCK = ROOT / "requirements" / "course.txt"
 
 

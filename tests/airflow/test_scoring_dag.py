@@ -9,7 +9,7 @@ from churnlab.airflow import land_todays_customers
 from tests.airflow.conftest import WITHOUT_CHURN, AirflowHome, various
 from tests.conftest import write_raw
 
-pytestmark = pytest.mark.xdist_group("airflow")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("airflow")]
 
 LIMITS = {"max_quarantined": 0.02, "min_offers": 0.1, "max_offers": 0.5}
 GOOD = {

@@ -67,6 +67,7 @@ def test_a_script_that_fails_passes_its_status_on(tmp_path):
     assert "unrecognized arguments: --speed 9" in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_review_sql_speaks_bigquery_and_explains_mistakes(spark, lake, common_utils):
     root = common_utils.dataset_root(str(lake), "churn")
     rows = spark.createDataFrame([("a", "yes"), ("b", "no")], "customer_id string, churn string")
@@ -136,6 +137,7 @@ ON_GOOGLE += ["--code", "gs://demo/code", "--service-account", "a@demo.iam.gserv
 ON_GOOGLE += ["--", "--lake", "gs://demo/lake", "--pipeline-id", "run-a"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
