@@ -184,18 +184,12 @@ def cancel_batch(client: dataproc.BatchControllerClient, batch: dataproc.Batch) 
 DCU_HOUR = 0.06
 
 
-SHUFFLE_GB_MONTH = 0.04
-
-
-HOURS_A_MONTH = 730
-
-
 def run_cost(batch: dataproc.Batch) -> float:
-    """Return the price of an ended batch in US dollars, from its ``approximate_usage``."""
-    usage = batch.runtime_info.approximate_usage
-    compute = usage.milli_dcu_seconds / 1000 / 3600 * DCU_HOUR
-    shuffle = usage.shuffle_storage_gb_seconds / 3600 / HOURS_A_MONTH * SHUFFLE_GB_MONTH
-    return compute + shuffle
+    """Return what the compute of an ended batch costs, in US dollars.
+
+    Shuffle storage is billed apart: ``approximate_usage.shuffle_storage_gb_seconds`` counts it.
+    """
+    return batch.runtime_info.approximate_usage.milli_dcu_seconds / 1000 / 3600 * DCU_HOUR
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -86,7 +86,8 @@ def test_a_batch_goes_from_pending_over_running_to_succeeded(serverless, good):
 
 def test_the_driver_s_output_is_kept_with_buckets_as_folders(serverless, cloud, good):
     lake = cloud.service.storage / "lake" / "here"
-    assert serverless.driver_output(good).strip() == f"hello --lake {lake}"
+    # Spark may warn beside it, of a port that another Spark has, say.
+    assert f"hello --lake {lake}" in serverless.driver_output(good).splitlines()
 
 
 def test_a_batch_counts_the_units_of_its_machines(serverless, good):
