@@ -4,9 +4,7 @@ import re
 
 import grpc
 
-PARENT = re.compile(
-    r"projects/(?P<project>[a-z0-9-:.]+)/(?:locations|regions)/(?P<region>[a-z0-9-]+)"
-)
+PARENT = re.compile(r"projects/(?P<project>[a-z0-9-:.]+)/locations/(?P<region>[a-z0-9-]+)")
 CONDITION = re.compile(r"(\w+|labels\.[a-z0-9_-]+)\s*[=:]\s*\"?([\w .-]+?)\"?")
 
 

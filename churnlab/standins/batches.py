@@ -81,7 +81,8 @@ class BatchService:
 
     def create_batch(self, request: dataproc.CreateBatchRequest) -> operations_pb2.Operation:
         """Accept a batch and return its operation. Raises ApiError."""
-        place = PARENT.fullmatch(request.parent)
+        parent = canonical(request.parent)
+        place = PARENT.fullmatch(parent)
         if not place:
             raise invalid(f"Parent {request.parent!r} is not projects/PROJECT/locations/REGION.")
         batch_id = request.batch_id or uuid.uuid4().hex
@@ -91,7 +92,7 @@ class BatchService:
                 "without a hyphen at either end."
             )
         check_batch(request.batch)
-        name = canonical(f"{request.parent}/batches/{batch_id}")
+        name = f"{parent}/batches/{batch_id}"
         with self._changed:
             if name in self._batches:
                 raise ApiError(grpc.StatusCode.ALREADY_EXISTS, f"Already exists: {name}")
