@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 AIRFLOW_VENV := .venv-airflow
 AIRFLOW_READY := $(AIRFLOW_VENV)/ready
+INFRA_VENV := .venv-infra
+INFRA_READY := $(INFRA_VENV)/ready
 DATA ?= auto
 ROWS ?=
 QUICK ?=
@@ -22,7 +24,7 @@ export IPYTHONDIR := $(CURDIR)/_build/ipython
 RUN_OPTIONS = --data $(DATA) $(if $(ROWS),--rows $(ROWS)) $(if $(filter-out 0,$(QUICK)),--quick)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course run export book serve lab airflow doctor test test-fast lint bench lock clean clean-env
+.PHONY: help setup course run export book serve lab airflow doctor test test-fast test-code test-notebooks lint bench lock clean clean-env
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -45,6 +47,13 @@ $(AIRFLOW_READY): $(READY) requirements/airflow.txt
 	@$(BIN)/uv pip sync --quiet --python $(AIRFLOW_VENV)/bin/python requirements/airflow.txt
 	@$(BIN)/churnlab airflow --kernel
 	@touch $(AIRFLOW_READY)
+
+# What checks the cloud's side: Terraform's schema, its rules, storage and BigQuery on loopback.
+$(INFRA_READY): $(READY) requirements/infra.txt
+	@echo "Setting up $(INFRA_VENV) (once, about a minute) ..."
+	@test -x $(INFRA_VENV)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(INFRA_VENV)
+	@$(BIN)/uv pip sync --quiet --python $(INFRA_VENV)/bin/python requirements/infra.txt
+	@touch $(INFRA_READY)
 
 setup: $(READY) ## create the environment from the lock
 
@@ -76,10 +85,18 @@ lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check churnlab tests book benchmarks
 
-test: setup $(AIRFLOW_READY) lint ## everything the CI runs
+test: setup $(AIRFLOW_READY) $(INFRA_READY) lint ## everything the CI runs
 	@$(BIN)/churnlab export --check
+	@$(MAKE) --no-print-directory -j 2 test-code test-notebooks
+
+test-code:
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
-	@$(BIN)/python -m pytest --nbmake --nbmake-timeout=900 -p no:xdist --override-ini testpaths=notebooks -p tests.small_lake
+
+# The longest test waits for one thing at a time, so there is room beside it for the notebooks.
+test-notebooks:
+	@mkdir -p _build
+	@$(BIN)/python -m pytest --nbmake --nbmake-timeout=1800 -p no:xdist --override-ini testpaths=notebooks \
+		-p tests.small_lake > _build/notebooks.log 2>&1; status=$$?; cat _build/notebooks.log; exit $$status
 
 test-fast: setup lint ## the inner loop while writing, under 90 s
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow"
@@ -95,8 +112,12 @@ lock: ## pin the newest versions that requirements/*.in allow
 	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --python-version 3.11 --no-annotate \
 		--exclude-newer 2026-08-15 --override requirements/airflow-left-out.txt \
 		requirements/airflow.in -o requirements/airflow.txt
-	@grep -v "sys_platform == 'never'" requirements/airflow.txt > requirements/airflow.tmp
-	@mv requirements/airflow.tmp requirements/airflow.txt
+	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --python-version 3.11 --no-annotate \
+		--override requirements/infra-left-out.txt requirements/infra.in -o requirements/infra.txt
+	@for lock in airflow infra; do \
+		grep -v "sys_platform == 'never'" requirements/$$lock.txt > requirements/$$lock.tmp; \
+		mv requirements/$$lock.tmp requirements/$$lock.txt; \
+	done
 
 clean: ## remove what the course wrote (not the environment)
 	rm -rf _build lake lab spark-warehouse metastore_db derby.log .pytest_cache .ruff_cache .hypothesis

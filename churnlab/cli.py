@@ -74,12 +74,14 @@ def export(
         bool, typer.Option("--check", help="Compare only; fail on a difference.")
     ] = False,
 ) -> None:
-    """Export the notebooks to scripts_generated/, and compile the pipeline there."""
+    """Export the notebooks: scripts, the compiled pipeline, and the tables for Terraform."""
+    from churnlab.bigquery_tables import export_tables
     from churnlab.compiled_pipeline import export_pipeline
     from churnlab.exporter import export_all
 
     changed = export_all(paths.NOTEBOOKS, paths.SCRIPTS, check)
     changed += export_pipeline(paths.SCRIPTS, check)
+    changed += export_tables(paths.INFRA, check)
     console.print(f"Written: {', '.join(changed)}" if changed else "Scripts match the notebooks.")
 
 

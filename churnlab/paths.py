@@ -6,6 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 SCRIPTS = ROOT / "scripts_generated"
+INFRA = ROOT / "infra"
 BUILD = Path(os.environ.get("CHURNLAB_BUILD") or ROOT / "_build")  # tests build elsewhere
 EXECUTED = BUILD / "executed"
 BOOK = BUILD / "book" / "_build" / "html"

@@ -4,6 +4,7 @@ import io
 import json
 import re
 
+import contract_tables
 import nbformat
 import pytest
 from course_status import duration
@@ -11,6 +12,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
 EXTENSIONS = [
+    "contract_tables",
     "course_status",
     "executed_notebooks",
     "page_scripts",
@@ -297,6 +299,16 @@ def test_a_damaged_record_of_the_run_is_a_warning(small_book, content):
     small_book.write("_build/executed/run.json", content)
     small_book.write_index("```{course-status}\n```")
     assert "is damaged" in small_book.build()
+
+
+def test_the_tables_page_shows_every_contract_with_its_columns(small_book):
+    small_book.write_index("```{contract-tables}\n```")
+    assert small_book.build() == ""
+    page = re.sub(r"<[^>]*>", "", small_book.page("index"))
+    for name, contract in json.loads(contract_tables.DEFINITIONS.read_text()).items():
+        assert f'id="table-{name.replace("_", "-")}"' in small_book.page("index")
+        assert contract["description"] in page
+    assert "list of RECORD (feature STRING, contribution FLOAT)" in page
 
 
 @pytest.mark.parametrize(
