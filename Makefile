@@ -114,6 +114,12 @@ lock: ## pin the newest versions that requirements/*.in allow
 		requirements/airflow.in -o requirements/airflow.txt
 	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --python-version 3.11 --no-annotate \
 		--override requirements/infra-left-out.txt requirements/infra.in -o requirements/infra.txt
+	@for image in batch:3.11 serving:3.12; do \
+		folder=infra/images/$${image%:*}; \
+		$(BIN)/uv pip compile --quiet --no-emit-index-url --generate-hashes --python-version $${image#*:} \
+			--python-platform linux --constraint requirements/course.txt \
+			$$folder/requirements.in -o $$folder/requirements.txt || exit 1; \
+	done
 	@for lock in airflow infra; do \
 		grep -v "sys_platform == 'never'" requirements/$$lock.txt > requirements/$$lock.tmp; \
 		mv requirements/$$lock.tmp requirements/$$lock.txt; \
