@@ -33,28 +33,40 @@ def test_terraform_gives_a_table_the_columns_that_spark_writes(spark, common_uti
     written = json.loads((paths.INFRA / bigquery_tables.NAME).read_text())[name]["schema"]
     contract = spark.createDataFrame([], common_utils.table_columns(name)).schema
     wide = {"int": "bigint"}  # BigQuery has one integer type, of 64 bits
-    expected = [(f.name, wide.get(f.dataType.simpleString(), f.dataType.simpleString())) for f in contract]
+    expected = [
+        (f.name, wide.get(f.dataType.simpleString(), f.dataType.simpleString())) for f in contract
+    ]
     assert [(column["name"], in_spark(column)) for column in written] == expected
 
 
 def test_every_table_of_the_contract_is_exported(common_utils):
     assert list(bigquery_tables.ONE_ROW) == list(common_utils.TABLES)
-    assert list(json.loads((paths.INFRA / bigquery_tables.NAME).read_text())) == list(common_utils.TABLES)
+    assert list(json.loads((paths.INFRA / bigquery_tables.NAME).read_text())) == list(
+        common_utils.TABLES
+    )
 
 
-def test_a_changed_contract_is_a_difference_until_it_is_exported(tmp_path, common_utils, monkeypatch):
+def test_a_changed_contract_is_a_difference_until_it_is_exported(
+    tmp_path, common_utils, monkeypatch
+):
     assert bigquery_tables.export_tables(tmp_path) == [bigquery_tables.NAME]
     bigquery_tables.export_tables(tmp_path, check=True)
-    monkeypatch.setitem(common_utils.TABLES, "scoring_outcomes", "customer_id STRING, churn STRING, seen INT")
+    monkeypatch.setitem(
+        common_utils.TABLES, "scoring_outcomes", "customer_id STRING, churn STRING, seen INT"
+    )
     with pytest.raises(ExportError, match="TABLES of notebooks/01"):
         bigquery_tables.export_tables(tmp_path, check=True)
     bigquery_tables.export_tables(tmp_path)
-    columns = json.loads((tmp_path / bigquery_tables.NAME).read_text())["scoring_outcomes"]["schema"]
+    columns = json.loads((tmp_path / bigquery_tables.NAME).read_text())["scoring_outcomes"][
+        "schema"
+    ]
     assert {"name": "seen", "type": "INTEGER", "mode": "NULLABLE"} in columns
 
 
 def test_a_table_is_clustered_by_what_its_runs_are_looked_up_by():
-    table = bigquery_tables.table_definition("model_metrics", "metric STRING, model_version STRING, step STRING, pipeline_id STRING")
+    table = bigquery_tables.table_definition(
+        "model_metrics", "metric STRING, model_version STRING, step STRING, pipeline_id STRING"
+    )
     assert table["clustering"] == ["pipeline_id", "step", "model_version"]
 
 

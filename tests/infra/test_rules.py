@@ -1,0 +1,151 @@
+"""The house rules of infra/, read off the text: one provider, no tricks, everything described."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from churnlab import paths
+
+PINNED = {"source": "hashicorp/google", "version": "~> 8.0"}
+
+# rule: Terraform that breaks it
+FAULTS = {
+    "another provider": 'resource "null_resource" "planted" {}',
+    "sleeping": 'resource "time_sleep" "planted" {\n  create_duration = "30s"\n}',
+    "the beta provider": 'resource "google_project_service" "planted" {\n  provider = google-beta\n}',
+    "a provisioner": (
+        'resource "google_storage_bucket" "planted" {\n'
+        '  provisioner "local-exec" {\n    command = "true"\n  }\n}'
+    ),
+    "an organisation policy": 'resource "google_org_policy_policy" "planted" {}',
+    "a module from elsewhere": 'module "planted" {\n  source = "terraform-google-modules/network/google"\n}',
+    "a variable without a type": 'variable "planted" {\n  description = "No type."\n}',
+    "a variable without a description": 'variable "planted" {\n  type = string\n}',
+    "an output without a description": 'output "planted" {\n  value = 1\n}',
+    "another version of the provider": (
+        "terraform {\n  required_providers {\n"
+        '    google = {\n      source  = "hashicorp/google"\n      version = ">= 7.0"\n    }\n  }\n}'
+    ),
+    "a second provider": (
+        "terraform {\n  required_providers {\n"
+        '    random = {\n      source  = "hashicorp/random"\n      version = "~> 3.0"\n    }\n  }\n}'
+    ),
+}
+
+
+def read_terraform(tools: Path, folder: Path) -> dict[str, dict]:
+    """Return the .tf files directly in a folder as hcl2 reads them, by file name."""
+    reader = Path(__file__).with_name("read_hcl.py")
+    done = subprocess.run([tools / "python", reader, folder], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def blocks(config: dict, kind: str) -> list[tuple[str, dict]]:
+    """Return the blocks of a kind by label; two labels are joined by a dot."""
+    found = []
+    for block in config.get(kind, []):
+        for label, body in block.items():
+            if kind in ("resource", "data"):
+                found += [(f"{label}.{name}", inner) for name, inner in body.items()]
+            else:
+                found.append((label, body))
+    return found
+
+
+def resource_faults(address: str, body: dict) -> list[str]:
+    """Return which rules a resource or data source breaks."""
+    faults = []
+    if address.startswith("time_sleep"):
+        faults.append("sleeping")
+    elif not address.startswith("google_"):
+        faults.append("another provider")
+    if "google-beta" in json.dumps(body.get("provider", "")):
+        faults.append("the beta provider")
+    if "provisioner" in body:
+        faults.append("a provisioner")
+    if "org_policy" in address or "organization_policy" in address:
+        faults.append("an organisation policy")
+    return faults
+
+
+def provider_faults(terraform: dict) -> list[str]:
+    """Return which rules a terraform block's providers break."""
+    faults = []
+    for block in terraform.get("required_providers", []):
+        for name, wanted in block.items():
+            if name.startswith("__"):
+                continue
+            wanted = wanted[0] if isinstance(wanted, list) else wanted
+            if name != "google":
+                faults.append("a second provider")
+            elif wanted != PINNED:
+                faults.append("another version of the provider")
+    return faults
+
+
+def rule_faults(config: dict) -> list[str]:
+    """Return what in one file breaks a rule, as 'rule: address'."""
+    faults = []
+    for kind in ("resource", "data"):
+        for address, body in blocks(config, kind):
+            faults += [f"{rule}: {address}" for rule in resource_faults(address, body)]
+    for name, body in blocks(config, "module"):
+        if not body["source"][0].startswith("./"):
+            faults.append(f"a module from elsewhere: {name}")
+    for kind, needed in (("variable", ("type", "description")), ("output", ("description",))):
+        for name, body in blocks(config, kind):
+            missing = [key for key in needed if not "".join(map(str, body.get(key, []))).strip()]
+            article = "an" if kind == "output" else "a"
+            faults += [f"{article} {kind} without a {key}: {name}" for key in missing]
+    for block in config.get("terraform", []):
+        faults += provider_faults(block)
+    return faults
+
+
+@pytest.fixture(scope="module")
+def files(infra_tools) -> dict[str, dict]:
+    return read_terraform(infra_tools, paths.INFRA)
+
+
+@pytest.fixture(scope="module")
+def planted_faults(infra_tools, tmp_path_factory) -> dict[str, list[str]]:
+    """What the rules find in each planted fault."""
+    folder = tmp_path_factory.mktemp("planted")
+    for number, text in enumerate(FAULTS.values()):
+        (folder / f"{number:02}.tf").write_text(text + "\n", encoding="utf-8")
+    read = read_terraform(infra_tools, folder)
+    return {rule: rule_faults(config) for rule, config in zip(FAULTS, read.values(), strict=True)}
+
+
+def test_infra_keeps_the_rules(files):
+    assert [
+        f"{name}: {fault}" for name, config in files.items() for fault in rule_faults(config)
+    ] == []
+
+
+def test_infra_pins_the_provider_and_terraform(files):
+    (block,) = [block for config in files.values() for block in config.get("terraform", [])]
+    assert provider_faults(block) == []
+    assert "google" in block["required_providers"][0]
+    assert block["required_version"][0].startswith(">= 1.11")
+
+
+@pytest.mark.parametrize("rule", FAULTS)
+def test_a_broken_rule_is_found(planted_faults, rule):
+    assert [fault.partition(":")[0] for fault in planted_faults[rule]] == [rule]
+
+
+def test_no_key_or_state_lies_in_infra():
+    if shutil.which("git") is None or not (paths.ROOT / ".git").exists():
+        pytest.skip("not a git checkout, or git is not installed")
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "infra"]
+    listed = subprocess.run(
+        command, cwd=paths.ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "infra/versions.yaml" in listed
+    private = (".tfstate", ".tfvars", ".tfstate.backup", ".pem", ".p12", "credentials.json")
+    assert [name for name in listed if name.endswith(private) or ".terraform/" in name] == []
