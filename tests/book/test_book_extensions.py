@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from html import unescape
 
 import contract_tables
 import nbformat
@@ -11,14 +12,18 @@ from course_status import duration
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
+from churnlab import costs, paths, versions
+
 EXTENSIONS = [
     "contract_tables",
+    "cost_tables",
     "course_status",
     "executed_notebooks",
     "page_scripts",
     "picture_texts",
     "repeated_warnings",
     "script_pages",
+    "version_tables",
 ]
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
@@ -309,6 +314,92 @@ def test_the_tables_page_shows_every_contract_with_its_columns(small_book):
         assert f'id="table-{name.replace("_", "-")}"' in small_book.page("index")
         assert contract["description"] in page
     assert "list of RECORD (feature STRING, contribution FLOAT)" in page
+
+
+def test_the_costs_page_shows_every_module_with_its_sums_and_every_price(small_book):
+    small_book.write_index((paths.ROOT / "book/costs.md").read_text().split("\n", 1)[1])
+    assert small_book.build() == ""
+    page = small_book.page("index")
+    for module in costs.module_costs():
+        assert f'id="cost-{module.id}"' in page and module.title in page
+        assert {str(module.hour), str(module.run), str(module.week)} <= set(cells(page))
+    for price in costs.load_prices().entries.values():
+        assert price.rate in cells(page) and f'href="{price.citation.source}"' in page
+
+
+def test_the_picture_of_the_forgotten_week_says_in_words_what_it_draws(small_book):
+    small_book.write_index("```{forgotten-week}\n```")
+    assert small_book.build() == ""
+    page = small_book.page("index")
+    text = re.search(r'<desc id="forgotten-week-text">(.*?)</desc>', page)[1]
+    assert 'role="img" aria-labelledby="forgotten-week-title forgotten-week-text"' in page
+    assert all(f"{module.title}: " in text for module in costs.module_costs())
+    server = next(module for module in costs.module_costs() if module.id == "history-server")
+    assert f"{server.title}: {server.week}" in text and "USD, reported" in text
+
+
+def test_an_unpublished_price_is_no_zero_on_the_page(small_book):
+    small_book.write_index("```{cost-tables}\n```")
+    assert small_book.build() == ""
+    page = small_book.page("index")
+    fee = next(row for row in rows(page) if row[0].startswith("management fee: "))
+    assert fee[2:] == ["see source"] * 3
+
+
+def test_a_resource_of_a_module_shows_its_list_price_with_its_page_and_day(small_book):
+    small_book.write_index("```{cost-tables}\n```")
+    assert small_book.build() == ""
+    page = small_book.page("index")
+    price = costs.load_prices()["nat-address"]
+    address = next(row for row in rows(page) if row[0].startswith("address: "))
+    assert address[1] == f"{price.rate}, {price.citation.accessed}"
+    assert f'href="{price.citation.source}"' in page
+
+
+def test_the_status_page_shows_every_product_and_fact_with_its_link(small_book):
+    small_book.write("_build/executed/run.json", RECORD)
+    small_book.write_index((paths.ROOT / "book/status.md").read_text().split("\n", 1)[1])
+    assert small_book.build() == ""
+    page = small_book.page("index")
+    loaded = versions.load_versions()
+    for product in loaded.products.values():
+        end = str(product.end_of_support or "not published")
+        read = product.citation.accessed.isoformat()
+        assert [product.name, product.version, end, read] in rows(page)
+        assert f'href="{product.citation.source}"' in page
+    for fact in loaded.facts.values():
+        assert f'href="{fact.citation.source}"' in page
+
+
+@pytest.mark.parametrize(
+    "module, name, directive",
+    [(costs, "PRICES", "cost-tables"), (versions, "VERSIONS", "versions-table")],
+)
+def test_a_damaged_file_behind_a_table_is_an_error_that_names_it(
+    small_book, monkeypatch, module, name, directive
+):
+    broken = small_book.root / "broken.yaml"
+    broken.write_text("prices: [")
+    monkeypatch.setattr(module, name, broken)
+    small_book.write_index(f"```{{{directive}}}\n```")
+    assert "broken.yaml" in small_book.build()
+
+
+def cells(page):
+    """The texts of a page's table cells."""
+    return [cell for row in rows(page) for cell in row]
+
+
+def rows(page):
+    """The texts of the cells of each row of a page's tables."""
+    return [
+        [unescape(re.sub(r"<.*?>", "", cell)).strip() for cell in cells]
+        for cells in (
+            re.findall(r"<td>(.*?)</td>", row, flags=re.DOTALL)
+            for row in re.findall(r"<tr.*?</tr>", page, flags=re.DOTALL)
+        )
+        if cells
+    ]
 
 
 @pytest.mark.parametrize(
