@@ -42,7 +42,8 @@ class Settings:
     code_uri: str
     pipeline_root: str
     template: str
-    service_account: str
+    service_account: str  # the pipeline's own
+    batch_service_account: str  # that of the Spark batches it starts
     subnetwork: str
     container_image: str
 
@@ -60,6 +61,7 @@ def read_settings(env: dict[str, str]) -> Settings:
         raise SettingsError(f"PIPELINE_ROOT is {env['PIPELINE_ROOT']!r}, not a gs:// folder.")
     given = {name: env.get(name.upper(), "") for name in Settings.__annotations__}
     given["template"] = given["template"] or str(Path(__file__).with_name("training_pipeline.yaml"))
+    given["batch_service_account"] = given["batch_service_account"] or given["service_account"]
     return Settings(**given)
 
 
@@ -91,7 +93,7 @@ def deployed_parameters(settings: Settings, pipeline_id: str) -> dict[str, str]:
         "pipeline_id": pipeline_id,
         "lake": settings.lake,
         "code_uri": settings.code_uri,
-        "service_account": settings.service_account,
+        "service_account": settings.batch_service_account,
         "subnetwork_uri": settings.subnetwork,
         "container_image": settings.container_image,
     }

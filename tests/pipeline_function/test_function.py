@@ -58,6 +58,14 @@ def test_a_call_starts_the_compiled_pipeline_with_the_settings_of_the_deployment
     assert job.pipeline_spec["pipelineInfo"]["name"] == "churn-training"
 
 
+def test_the_batches_have_an_account_of_their_own_if_the_deployment_names_one(cloud, start_function):
+    batch = "batch@demo.iam.gserviceaccount.com"
+    answer = post(start_function(BATCH_SERVICE_ACCOUNT=batch))
+    assert values_of(cloud, answer)["service_account"] == batch
+    job = cloud.pipelines.get_job(answer.json()["job"])
+    assert job.service_account == "pipeline@demo.iam.gserviceaccount.com"
+
+
 def test_a_caller_may_set_what_the_deployment_leaves_open(cloud, function):
     wished = {"min_average_precision": 1, "quick_tuning": True, "dataset": "churn_b"}
     values = values_of(cloud, post(function, {"parameters": wished}))
