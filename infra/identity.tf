@@ -1,0 +1,193 @@
+# Who may do what. One account a role; rights are bound on the resource wherever it has a policy of its
+# own. What stands on the project is what Google offers no narrower place for.
+# The roles and what is in them: https://docs.cloud.google.com/iam/docs/roles-permissions (accessed 2026-11-24)
+locals {
+  accounts = {
+    author    = "Notebooks on Workbench, as what a person at work may do."
+    batch     = "The Spark code of batches and of notebooks' sessions."
+    pipeline  = "The training pipeline: starts batches, reads what they measured."
+    function  = "The pipeline function: starts the pipeline, and nothing else."
+    scheduler = "The schedule: calls the function."
+    dag       = "Airflow: runs the scoring DAG."
+    build     = "Cloud Build: builds the function and the images."
+  }
+
+  # The person who learns has the rights of the author's account.
+  people = var.author == "" ? {} : { person = var.author }
+  principals = merge(
+    { for role, account in google_service_account.accounts : role => account.member },
+    local.people,
+  )
+  authors = concat(["author"], keys(local.people))
+
+  project_roles = merge(
+    {
+      # A batch's account has to be a Dataproc worker, and that role is only there on the project. It
+      # brings rights on the objects of every bucket in it, which is one more reason for a project of
+      # the course's own. https://docs.cloud.google.com/dataproc-serverless/docs/concepts/service-account
+      batch = ["dataproc.worker", "bigquery.jobUser", "bigquery.readSessionUser"]
+      # Registers the data in Vertex AI, writes the lineage; starts batches.
+      pipeline = ["aiplatform.user", "dataproc.serverlessEditor"]
+      function = ["aiplatform.user"]
+      build    = ["logging.logWriter"]
+    },
+    { for who in local.authors : who => concat(
+      # Consumer: to have calls counted on this project, and to see which services are on.
+      ["aiplatform.user", "bigquery.jobUser", "bigquery.readSessionUser", "dataproc.serverlessEditor", "serviceusage.serviceUsageConsumer"],
+      var.create_composer ? ["composer.user"] : [],
+    ) },
+    # https://docs.cloud.google.com/composer/docs/composer-3/access-control
+    var.create_composer ? { dag = ["composer.worker", "dataproc.serverlessEditor"] } : {},
+  )
+
+  # legacyBucketReader is the right to read a bucket's own entry, which Spark does at the lake's root, and
+  # the client of Vertex AI before it starts a pipeline: whether the bucket is there, and is this project's.
+  bucket_roles = {
+    lake = {
+      objectUser         = concat(local.authors, ["batch"], var.create_composer ? ["dag"] : [])
+      objectViewer       = ["pipeline"]
+      legacyBucketReader = concat(local.authors, ["batch"])
+    }
+    code = {
+      objectUser   = local.authors
+      objectViewer = ["batch", "function", "build"]
+    }
+    # https://docs.cloud.google.com/gemini-enterprise-agent-platform/machine-learning/pipelines/configure-project
+    pipelines = {
+      objectUser         = concat(local.authors, ["pipeline"])
+      legacyBucketReader = concat(local.authors, ["pipeline", "function"])
+    }
+    staging = {
+      objectUser         = concat(local.authors, ["batch"])
+      legacyBucketReader = ["batch"]
+    }
+  }
+
+  dataset_roles = {
+    dataEditor = concat(local.authors, ["batch"])
+    dataViewer = ["pipeline"]
+  }
+
+  repository_roles = {
+    reader = concat(local.authors, ["batch"])
+    writer = ["build"]
+  }
+
+  # account: who may have work done in its name.
+  acts_as = {
+    author   = keys(local.people) # opens the notebooks that run as it
+    batch    = concat(local.authors, ["pipeline"], var.create_composer ? ["dag"] : [])
+    pipeline = concat(local.authors, ["function"])
+  }
+
+  invokers = concat(local.authors, var.create_schedule ? ["scheduler"] : [])
+}
+
+resource "google_service_account" "accounts" {
+  for_each = local.accounts
+
+  account_id   = "${var.prefix}-${each.key}"
+  display_name = "${var.prefix} ${each.key}"
+  description  = each.value
+
+  depends_on = [google_project_service.apis]
+}
+
+resource "google_project_iam_member" "roles" {
+  for_each = merge([
+    for who, roles in local.project_roles : { for role in roles : "${who} ${role}" => { who = who, role = role } }
+  ]...)
+
+  project = var.project_id
+  role    = "roles/${each.value.role}"
+  member  = local.principals[each.value.who]
+}
+
+# A function's source is copied to a bucket that Google makes and names, and built from there:
+# https://docs.cloud.google.com/functions/docs/tutorials/terraform (accessed 2026-11-24)
+resource "google_project_iam_member" "function_source" {
+  project = var.project_id
+  role    = "roles/storage.objectViewer"
+  member  = local.principals["build"]
+
+  condition {
+    title      = "sources of functions only"
+    expression = "resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-\")"
+  }
+}
+
+resource "google_storage_bucket_iam_member" "roles" {
+  for_each = merge(flatten([
+    for bucket, roles in local.bucket_roles : [
+      for role, members in roles : { for who in members : "${bucket} ${who} ${role}" => { bucket = bucket, who = who, role = role } }
+    ]
+  ])...)
+
+  bucket = google_storage_bucket.buckets[each.value.bucket].name
+  role   = "roles/storage.${each.value.role}"
+  member = local.principals[each.value.who]
+}
+
+# The pipeline reads the lake and writes one thing to it: how its run ended.
+resource "google_storage_bucket_iam_member" "run_reports" {
+  bucket = google_storage_bucket.buckets["lake"].name
+  role   = "roles/storage.objectUser"
+  member = local.principals["pipeline"]
+
+  condition {
+    title      = "reports of runs only"
+    expression = "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.buckets["lake"].name}/objects/runs/\")"
+  }
+}
+
+resource "google_bigquery_dataset_iam_member" "roles" {
+  for_each = merge([
+    for role, members in local.dataset_roles : { for who in members : "${who} ${role}" => { who = who, role = role } }
+  ]...)
+
+  dataset_id = google_bigquery_dataset.churn.dataset_id
+  role       = "roles/bigquery.${each.value.role}"
+  member     = local.principals[each.value.who]
+}
+
+resource "google_artifact_registry_repository_iam_member" "roles" {
+  for_each = merge([
+    for role, members in local.repository_roles : { for who in members : "${who} ${role}" => { who = who, role = role } }
+  ]...)
+
+  location   = google_artifact_registry_repository.images.location
+  repository = google_artifact_registry_repository.images.repository_id
+  role       = "roles/artifactregistry.${each.value.role}"
+  member     = local.principals[each.value.who]
+}
+
+resource "google_service_account_iam_member" "acts_as" {
+  for_each = merge([
+    for account, members in local.acts_as : { for who in members : "${who} as ${account}" => { who = who, account = account } }
+  ]...)
+
+  service_account_id = google_service_account.accounts[each.value.account].name
+  role               = "roles/iam.serviceAccountUser"
+  member             = local.principals[each.value.who]
+}
+
+# A function of the second generation is a Cloud Run service of the same name; who may call it stands there.
+resource "google_cloud_run_v2_service_iam_member" "invokers" {
+  for_each = toset(local.invokers)
+
+  location = var.region
+  name     = google_cloudfunctions2_function.training.name
+  role     = "roles/run.invoker"
+  member   = local.principals[each.key]
+}
+
+# Starting and stopping the machine; opening JupyterLab takes the right to act as its account instead:
+# https://docs.cloud.google.com/gemini-enterprise-agent-platform/notebooks/workbench/instances/manage-access-jupyterlab
+resource "google_workbench_instance_iam_member" "person" {
+  for_each = var.create_workbench ? local.people : {}
+
+  location = var.zone
+  name     = google_workbench_instance.notebooks[0].name
+  role     = "roles/notebooks.admin"
+  member   = each.value
+}
