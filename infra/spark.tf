@@ -51,8 +51,14 @@ resource "google_dataproc_session_template" "notebooks" {
     properties = merge(
       { for name, value in local.notebook_environment : "spark.dataproc.driverEnv.${name}" => value },
       { for name, value in local.notebook_environment : "spark.executorEnv.${name}" => value },
-      # By default a session may grow to a thousand executors.
-      { "spark.dynamicAllocation.maxExecutors" = "4" },
+      {
+        # By default a session may grow to a thousand executors.
+        "spark.dynamicAllocation.maxExecutors" = "4"
+        # As on the laptop, in churnlab/spark_conf/spark-defaults.conf.
+        "spark.sql.execution.arrow.pyspark.enabled" = "true"
+        "spark.sql.parquet.outputTimestampType"     = "TIMESTAMP_MICROS"
+        "spark.sql.session.timeZone"                = "UTC"
+      },
     )
   }
 

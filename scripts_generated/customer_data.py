@@ -26,6 +26,7 @@ from common_utils import (
     exists,
     filesystem,
     join_uri,
+    open_output,
     raw_files,
     read_raw,
     read_text,
@@ -373,11 +374,9 @@ def open_source(uri: str, seconds: float):
 
 def copy_file(uri: str, target: str, seconds: float) -> str:
     """Copy a file byte for byte and return its SHA-256. Raises StepError, also after the time."""
-    files, path = filesystem(target)
-    files.create_dir(path.rpartition("/")[0], recursive=True)
     digest, deadline = hashlib.sha256(), time.monotonic() + seconds
     try:
-        with open_source(uri, seconds) as original, files.open_output_stream(path) as copy:
+        with open_source(uri, seconds) as original, open_output(target) as copy:
             while piece := original.read1(1 << 16):
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"it takes longer than {seconds:.0f} s")

@@ -1,0 +1,174 @@
+"""A Spark cluster of separate processes, and a machine for kernels that shares only a lake with it.
+
+On Google Cloud a notebook's kernel and its executors run on different machines. Here each process
+lives in a mount namespace of its own, where empty folders lie over what its machine would not have.
+That takes Linux and the right to mount; without it the processes still are separate, on one disk.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from churnlab import paths
+from churnlab.spark_home import SPARK_HOME
+
+WORKERS = 2
+START_SECONDS = 60
+NOTEBOOK_SECONDS = 600
+COVER = """
+while [ "$1" != -- ]; do if [ -d "$1" ]; then mount -t tmpfs -o size=1m none "$1"; fi; shift; done
+shift; exec "$@"
+"""
+# Each process lives for a minute or less: a light compiler, and no more tasks than there is work.
+SETTINGS = """
+spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
+spark.executor.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
+spark.sql.shuffle.partitions 2
+spark.ui.enabled false
+spark.ui.showConsoleProgress false
+"""
+OURS = ("SPARK_", "PYSPARK_", "PYTHONPATH", "CHURNLAB_", "JAVA_HOME")
+
+
+@cache
+def can_cover() -> bool:
+    """Tell whether this machine lets us cover folders for a process."""
+    if not shutil.which("unshare"):
+        return False
+    return (
+        subprocess.run(covering([paths.NOTEBOOKS], ["true"]), capture_output=True).returncode == 0
+    )
+
+
+def covering(folders: list[Path], command: list[str]) -> list[str]:
+    """Return a command that finds these folders empty."""
+    return ["unshare", "--mount", "sh", "-ec", COVER, "sh", *map(str, folders), "--", *command]
+
+
+def without(folders: list[Path], command: list[str]) -> list[str]:
+    """Return a command that finds these folders empty where that is possible, else sees all."""
+    return covering(folders, command) if can_cover() else command
+
+
+def checkout() -> list[Path]:
+    """Return the folders of the checkout, but for the Python that runs everything."""
+    return [p for p in paths.ROOT.iterdir() if p.is_dir() and not p.name.startswith(".venv")]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Return this environment without what points to the checkout, and with more variables."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    return kept | variables
+
+
+@contextmanager
+def spark_cluster(folder: Path, hidden: list[Path]) -> Iterator[str]:
+    """Run a master and workers of one core each, and yield the master's address.
+
+    ``folder`` takes the workers' files and logs; workers and their executors find the ``hidden``
+    folders empty.
+    """
+    port = free_port()
+    address = ["--host", "127.0.0.1", "--port", str(port), "--webui-port", "0"]
+    processes = [start(folder / "master", "master.Master", address, hidden)]
+    try:
+        wait_for(port)
+        for number in range(WORKERS):
+            place = folder / f"worker-{number}"
+            options = ["--cores", "1", "--memory", "1g", "--work-dir", str(place / "work")]
+            options += ["--webui-port", "0", f"spark://127.0.0.1:{port}"]
+            processes.append(start(place, "worker.Worker", options, hidden))
+        yield f"spark://127.0.0.1:{port}"
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait(START_SECONDS)
+
+
+def start(folder: Path, daemon: str, options: list[str], hidden: list[Path]) -> subprocess.Popen:
+    """Start one of Spark's daemons in a folder of its own; its log is there."""
+    folder.mkdir(parents=True)
+    command = [f"{SPARK_HOME}/bin/spark-class", f"org.apache.spark.deploy.{daemon}", *options]
+    with (folder / "log").open("w") as log:
+        return subprocess.Popen(
+            without(hidden, command),
+            cwd=folder,
+            env=environment(SPARK_DAEMON_MEMORY="256m"),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def free_port() -> int:
+    """Return a port on loopback that nobody uses now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def wait_for(port: int) -> None:
+    """Wait until somebody listens; a worker that comes too early tries again after ten seconds."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with socket.socket() as caller:
+            if caller.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise TimeoutError(f"No master on port {port} after {START_SECONDS} s.")
+
+
+@dataclass(frozen=True)
+class KernelMachine:
+    """Where kernels run: the place of the notebooks, with a disk that no executor sees."""
+
+    folder: Path
+    code: Path
+    lake: Path
+
+    @property
+    def notebooks(self) -> Path:
+        """Return where the notebooks of this machine lie: not where they run."""
+        return self.folder / "notebooks"
+
+    def prepare(self, master: str) -> None:
+        """Make the folders, and a configuration of Spark that has nothing of the laptop's."""
+        for name in ("home", "tmp", "conf"):
+            (self.folder / name).mkdir(parents=True)
+        for name in ("spark-env.sh", "log4j2.properties"):
+            shutil.copy(SPARK_HOME / "conf" / name, self.folder / "conf")
+        settings = self.folder / "conf" / "spark-defaults.conf"
+        settings.write_text(f"spark.master {master}\n{SETTINGS}", encoding="utf-8")
+
+    def executed(self, notebook: Path) -> Path:
+        """Return where the executed copy of a notebook is put."""
+        return self.folder / f"{notebook.stem}.executed.ipynb"
+
+    def run(self, notebook: Path, **parameters) -> subprocess.CompletedProcess:
+        """Run a notebook of this machine as `churnlab run` does, from the folder home."""
+        command = [sys.executable, "-m", "papermill", str(notebook), str(self.executed(notebook))]
+        command += ["--kernel", "python3", "--no-progress-bar", "--cwd", str(self.folder / "home")]
+        for name, value in parameters.items():
+            command += ["-p", name, str(value)]
+        variables = {
+            "CHURNLAB_CODE": str(self.code),
+            "CHURNLAB_LAKE": str(self.lake),
+            "SPARK_CONF_DIR": str(self.folder / "conf"),
+            "TMPDIR": str(self.folder / "tmp"),
+            "IPYTHONDIR": str(self.folder / "ipython"),
+        }
+        return subprocess.run(
+            without(checkout(), command),
+            cwd=self.folder / "home",
+            env=environment(**variables),
+            capture_output=True,
+            text=True,
+            timeout=NOTEBOOK_SECONDS,
+        )
