@@ -61,6 +61,10 @@ locals {
       objectUser         = concat(local.authors, ["batch"])
       legacyBucketReader = ["batch"]
     }
+    # `churnlab cloud upload` brings the DAG, `check` compares it.
+    airflow = {
+      objectUser = var.create_composer ? local.authors : []
+    }
   }
 
   dataset_roles = {
@@ -123,7 +127,7 @@ resource "google_storage_bucket_iam_member" "roles" {
     ]
   ])...)
 
-  bucket = google_storage_bucket.buckets[each.value.bucket].name
+  bucket = local.bucket_names[each.value.bucket]
   role   = "roles/storage.${each.value.role}"
   member = local.principals[each.value.who]
 }

@@ -38,7 +38,14 @@ locals {
 
 # The Spark kernel in Workbench's launcher.
 resource "google_dataproc_session_template" "notebooks" {
-  name     = "projects/${var.project_id}/locations/${var.region}/sessionTemplates/${var.prefix}-notebooks"
+  # The provider keeps peripherals_config when it is taken away, and with it a cluster that is gone. Under
+  # another name the template is a new one:
+  # https://github.com/hashicorp/terraform-provider-google/blob/main/google/services/dataproc/resource_dataproc_session_template.go
+  name = join("-", compact([
+    "projects/${var.project_id}/locations/${var.region}/sessionTemplates/${var.prefix}-notebooks",
+    var.create_history_server ? "history" : "",
+    var.create_metastore ? "catalog" : "",
+  ]))
   location = var.region
 
   jupyter_session {
@@ -94,7 +101,7 @@ resource "google_dataproc_session_template" "notebooks" {
   depends_on = [google_project_service.apis, google_project_iam_member.roles, google_kms_crypto_key_iam_member.agents]
 }
 
-# A cluster of one machine that shows the logs of ended sessions and batches. It bills until it is deleted.
+# A cluster of one machine that shows the Spark UI of ended sessions and of batches that name it. It bills until it is deleted.
 # https://docs.cloud.google.com/dataproc/docs/concepts/jobs/history-server
 resource "google_dataproc_cluster" "history" {
   count = var.create_history_server ? 1 : 0

@@ -6,6 +6,11 @@ locals {
     pipelines = { old_versions = 7, objects = 90 }
     staging   = { old_versions = 1, objects = 14 }
   }
+  # With Airflow's own, which is made in composer.tf.
+  bucket_names = merge(
+    { for name, bucket in google_storage_bucket.buckets : name => bucket.name },
+    { for bucket in google_storage_bucket.airflow : "airflow" => bucket.name },
+  )
 }
 
 resource "google_storage_bucket" "buckets" {

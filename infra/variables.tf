@@ -94,7 +94,7 @@ variable "create_composer" {
 }
 
 variable "create_history_server" {
-  description = "A machine with Spark's history of ended batches and sessions. It bills all day."
+  description = "A machine with Spark's history of ended sessions, and of batches by `churnlab cloud submit`. It bills all day."
   type        = bool
   default     = false
   nullable    = false

@@ -194,7 +194,7 @@ run "create_composer_adds_its_resources_only" {
       project_grants  = length(google_project_iam_member.roles)
       routers         = length(google_compute_router.nat)
       schedules       = length(google_cloud_scheduler_job.training)
-    }) == jsonencode(merge(var.without, { apis = var.without.apis + 1, airflows = 1, airflow_buckets = 1, dags = 1, project_grants = var.without.project_grants + 4, bucket_grants = var.without.bucket_grants + 1, acts_as = var.without.acts_as + 1 }))
+    }) == jsonencode(merge(var.without, { apis = var.without.apis + 1, airflows = 1, airflow_buckets = 1, dags = 1, project_grants = var.without.project_grants + 4, bucket_grants = var.without.bucket_grants + 3, acts_as = var.without.acts_as + 1 }))
     error_message = "Something else is made than what was asked for."
   }
 
@@ -229,6 +229,13 @@ run "create_composer_adds_its_resources_only" {
       for grant in google_project_iam_member.roles : grant.role if startswith(grant.member, "serviceAccount:churnlab-dag@")
     ]) == toset(["roles/composer.worker", "roles/dataproc.serverlessEditor"])
     error_message = "The DAG's account has other roles on the project than it needs."
+  }
+
+  assert {
+    condition = toset([
+      for grant in google_storage_bucket_iam_member.roles : "${split("@", grant.member)[0]} ${grant.role}" if grant.bucket == google_storage_bucket.airflow[0].name
+    ]) == toset(["serviceAccount:churnlab-author roles/storage.objectUser", "user:ada roles/storage.objectUser"])
+    error_message = "The author can't bring the DAG, or somebody else can."
   }
 }
 
@@ -283,6 +290,12 @@ run "create_history_server_adds_its_resources_only" {
     condition     = google_dataproc_session_template.notebooks.environment_config[0].peripherals_config[0].spark_history_server_config[0].dataproc_cluster == output.history_server
     error_message = "Sessions do not know the history server."
   }
+
+  # Or sessions would know it still when it is gone.
+  assert {
+    condition     = endswith(output.session_template, "/churnlab-notebooks-history")
+    error_message = "The template is not made anew for another history server."
+  }
 }
 
 run "create_metastore_adds_its_resources_only" {
@@ -326,6 +339,11 @@ run "create_metastore_adds_its_resources_only" {
   assert {
     condition     = google_dataproc_session_template.notebooks.environment_config[0].peripherals_config[0].metastore_service == google_dataproc_metastore_service.catalog[0].id
     error_message = "Sessions do not know the metastore."
+  }
+
+  assert {
+    condition     = endswith(output.session_template, "/churnlab-notebooks-catalog")
+    error_message = "The template is not made anew for another metastore."
   }
 }
 
