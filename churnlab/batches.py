@@ -4,13 +4,15 @@ import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from google.api_core.exceptions import GoogleAPICallError, NotFound
+from google.api_core.exceptions import GoogleAPIError, NotFound
 from google.auth.exceptions import DefaultCredentialsError
+from google.cloud import dataproc_v1 as dataproc
 
 from churnlab import paths
+from churnlab.cloud.refusals import explain
 from churnlab.errors import CourseError
 from churnlab.library import course_module
 from churnlab.submit import find_script
@@ -27,6 +29,10 @@ class Target:
     service_account: str
     subnetwork: str
     container_image: str
+    staging_bucket: str = ""  # without one the service makes a bucket, which nobody deletes
+    labels: dict[str, str] = field(default_factory=dict)
+    history_server: str = ""  # the cluster that shows an ended batch's Spark UI
+    endpoint: str = "google"  # or host:port, when on is dataproc
 
     def for_this_machine(self) -> "Target":
         """Return the target with what a stand-in needs and nobody has to name."""
@@ -51,21 +57,26 @@ class Target:
             )
 
 
-def submit_step(
-    step: str, arguments: list[str], target: Target, ttl_minutes: int, attempt: int = 1
-) -> Iterator[tuple[str, str]]:
-    """Submit a step with its options; yield state and new output at each change until it ends.
+@dataclass(frozen=True)
+class Plan:
+    """A batch that may be submitted: the request, and the name it will have."""
 
-    Ctrl-C cancels the batch. Raises CourseError if it does not succeed or can't be submitted.
-    """
+    parent: str  # projects/PROJECT/locations/REGION
+    batch_id: str
+    request: dataproc.Batch
+
+
+def plan_step(
+    step: str, arguments: list[str], target: Target, ttl_minutes: int, attempt: int = 1
+) -> Plan:
+    """Return the batch of a step with its options. Raises CourseError for what is missing."""
     script = find_script(step).stem
     options = read_options(arguments)
-    library = course_module("common_utils")
     serverless = course_module("serverless_batches")
     if target.on == "local":
         target = target.for_this_machine()
         options.setdefault("lake", paths.lake())
-        options.setdefault("pipeline_id", library.new_pipeline_id())
+        options.setdefault("pipeline_id", course_module("common_utils").new_pipeline_id())
     target.check()
     if missing := [o for o in ("lake", "pipeline_id") if o not in options]:
         raise CourseError(
@@ -79,31 +90,49 @@ def submit_step(
         subnetwork=target.subnetwork,
         container_image=target.container_image,
         ttl=timedelta(minutes=ttl_minutes),
+        labels=target.labels,
     )
+    request.environment_config.execution_config.staging_bucket = target.staging_bucket
+    if target.history_server:
+        peripherals = request.environment_config.peripherals_config
+        peripherals.spark_history_server_config.dataproc_cluster = target.history_server
     parent = f"projects/{target.project}/locations/{target.region}"
-    batch_id = serverless.batch_id(script, options["pipeline_id"], attempt)
-    name = f"{parent}/batches/{batch_id}"
-    with _endpoint(target.on) as endpoint:
+    return Plan(parent, serverless.batch_id(script, options["pipeline_id"], attempt), request)
+
+
+def submit_step(
+    step: str, arguments: list[str], target: Target, ttl_minutes: int, attempt: int = 1
+) -> Iterator[tuple[str, str]]:
+    """Submit a step with its options; yield state and new output at each change until it ends.
+
+    Ctrl-C cancels the batch. Raises CourseError if it does not succeed or can't be submitted.
+    """
+    plan = plan_step(step, arguments, target, ttl_minutes, attempt)
+    library = course_module("common_utils")
+    serverless = course_module("serverless_batches")
+    name = f"{plan.parent}/batches/{plan.batch_id}"
+    with _endpoint(target) as endpoint:
         try:
             client = serverless.batch_client(target.region, endpoint)
         except DefaultCredentialsError as error:
             mend = "`gcloud auth application-default login` logs you in."
             raise CourseError("Nobody is logged in to Google Cloud.", mend) from error
         try:
-            batch = serverless.submit_batch(client, parent, batch_id, request)
+            submit = serverless.CALL["retry"](serverless.submit_batch)  # it finds its own batch
+            batch = submit(client, plan.parent, plan.batch_id, plan.request)
             pause = 1.0 if target.on == "local" else 5.0
             for batch, text in serverless.follow_batch(client, name, pause):
                 yield batch.state.name, text
             serverless.check_succeeded(batch)
         except (KeyboardInterrupt, GeneratorExit):  # the latter: who reads us was interrupted
             with contextlib.suppress(NotFound):
-                serverless.cancel_batch(client, client.get_batch(name=name))
+                serverless.cancel_batch(client, client.get_batch(name=name, **serverless.CALL))
             raise
         except library.StepError as error:
             raise CourseError(str(error)) from error
-        except GoogleAPICallError as error:
-            raise CourseError(f"The batch service refused: {error.message}") from error
-    yield batch.state.name, f"{batch_id}: about {serverless.run_cost(batch):.3f} US dollars"
+        except GoogleAPIError as error:
+            raise explain(error, f"Submitting {plan.batch_id}") from error
+    yield batch.state.name, f"{plan.batch_id}: about {serverless.run_cost(batch):.3f} US dollars"
 
 
 def read_options(arguments: list[str]) -> dict[str, str]:
@@ -118,10 +147,10 @@ def read_options(arguments: list[str]) -> dict[str, str]:
 
 
 @contextmanager
-def _endpoint(on: str) -> Iterator[str]:
+def _endpoint(target: Target) -> Iterator[str]:
     """Give the address of the service: Google's, a stand-in that runs, or one for a while."""
-    if on == "dataproc":
-        yield "google"
+    if target.on == "dataproc":
+        yield target.endpoint
     elif running := os.environ.get("CHURNLAB_BATCHES"):
         yield running
     else:

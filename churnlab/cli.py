@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from churnlab import paths
+from churnlab.cloud.commands import app as cloud
 from churnlab.errors import CourseError
 
 
@@ -30,6 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cloud, name="cloud")
 console = Console()
 errors = Console(stderr=True)
 debugging = False
@@ -55,16 +57,10 @@ def setup() -> None:
 @app.command()
 def doctor() -> None:
     """Check the machine: Python, Java, packages, memory, disk, ports, lake."""
-    from churnlab.doctor import examine, healthy
+    from churnlab.doctor import examine, findings_table, healthy
 
-    table = Table("Check", "State", "Found", "Mend", box=None, pad_edge=False)
-    colour = {"ok": "green", "warning": "yellow", "trouble": "red"}
-    findings = []
-    for finding in examine():
-        findings.append(finding)
-        state = f"[{colour[finding.state]}]{finding.state}[/]"
-        table.add_row(finding.check, state, finding.detail, finding.mend)
-    console.print(table)
+    findings = list(examine())
+    console.print(findings_table(findings))
     healthy(findings)
 
 

@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from rich.markup import escape
+from rich.table import Table
 
 from churnlab import paths, spark_home
 from churnlab.errors import CourseError
@@ -134,6 +136,16 @@ def check_port(port: int, use: str) -> Finding:
             mend = "Nothing to mend: the next free port is used. Read its number in the log."
             return Finding(f"Port {port}", "warning", f"taken ({use})", mend)
     return Finding(f"Port {port}", "ok", f"free ({use})")
+
+
+def findings_table(findings: list[Finding]) -> Table:
+    """Return findings as a table, worst colours for the worst."""
+    table = Table("Check", "State", "Found", "Mend", box=None, pad_edge=False)
+    colour = {"ok": "green", "warning": "yellow", "trouble": "red"}
+    for finding in findings:
+        state = f"[{colour[finding.state]}]{finding.state}[/]"
+        table.add_row(finding.check, state, escape(finding.detail), escape(finding.mend))
+    return table
 
 
 def healthy(findings: list[Finding]) -> None:

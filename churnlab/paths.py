@@ -12,6 +12,7 @@ EXECUTED = BUILD / "executed"
 BOOK = BUILD / "book" / "_build" / "html"
 LAB = ROOT / "lab"
 AIRFLOW = ROOT / ".venv-airflow"  # its own environment
+INFRA_CHECKS = ROOT / ".venv-infra"  # what checks the cloud's side, its own environment as well
 LOCK = ROOT / "requirements" / "course.txt"
 
 

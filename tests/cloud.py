@@ -3,13 +3,14 @@
 A folder of tests takes them by ``from tests.cloud import cloud, start_function`` in its conftest.
 """
 
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from churnlab import paths
+from churnlab.cloud.package import write_archive
 from churnlab.standins.clients import google_clients, shim_variables
 from churnlab.standins.functions import Function, serve_function
 from churnlab.standins.server import Addresses, stand_ins
@@ -39,12 +40,15 @@ def cloud(tmp_path_factory) -> Iterator[Addresses]:
 
 
 @pytest.fixture(scope="module")
-def start_function(cloud) -> Iterator[Callable[..., Function]]:
-    """Start the exported pipeline function against the cloud; keywords change its environment.
+def start_function(cloud, tmp_path_factory) -> Iterator[Callable[..., Function]]:
+    """Start the pipeline function, as it is deployed; keywords change its environment.
 
     ``start_function(LAKE=str(lake), CODE_URI=str(paths.SCRIPTS)).url`` takes the requests.
     """
-    script = paths.SCRIPTS / "pipeline_function.py"
+    folder = tmp_path_factory.mktemp("function")
+    with zipfile.ZipFile(write_archive(folder / "function.zip")) as archive:
+        archive.extractall(folder)
+    script = folder / "main.py"
     with ExitStack() as functions:
 
         def start(**changes: str) -> Function:

@@ -1,0 +1,1 @@
+"""`churnlab cloud`: from what Terraform made to runs, their costs, and back to nothing."""
