@@ -58,7 +58,9 @@ def test_a_call_starts_the_compiled_pipeline_with_the_settings_of_the_deployment
     assert job.pipeline_spec["pipelineInfo"]["name"] == "churn-training"
 
 
-def test_the_batches_have_an_account_of_their_own_if_the_deployment_names_one(cloud, start_function):
+def test_the_batches_have_an_account_of_their_own_if_the_deployment_names_one(
+    cloud, start_function
+):
     batch = "batch@demo.iam.gserviceaccount.com"
     answer = post(start_function(BATCH_SERVICE_ACCOUNT=batch))
     assert values_of(cloud, answer)["service_account"] == batch
