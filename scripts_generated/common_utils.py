@@ -11,8 +11,9 @@ import secrets
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -74,11 +75,20 @@ def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     return pafs.LocalFileSystem(), os.path.abspath(uri)
 
 
+def names_below(uri: str) -> list[str]:
+    """Return the names of everything below a folder, relative to it, sorted; none if it is missing.
+
+    The name of a folder ends with a slash.
+    """
+    files, path = filesystem(uri)
+    found = files.get_file_info(pafs.FileSelector(path, allow_not_found=True, recursive=True))
+    slash = {pafs.FileType.Directory: "/"}
+    return sorted(i.path[len(path) :].strip("/") + slash.get(i.type, "") for i in found)
+
+
 def list_folders(uri: str) -> list[str]:
     """Return the names of the folders directly below a folder, sorted; none if it is missing."""
-    files, path = filesystem(uri)
-    found = files.get_file_info(pafs.FileSelector(path, allow_not_found=True))
-    return sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
+    return sorted({name.partition("/")[0] for name in names_below(uri) if "/" in name})
 
 
 def exists(uri: str) -> bool:
@@ -90,17 +100,25 @@ def exists(uri: str) -> bool:
 def delete_folder(uri: str) -> None:
     """Delete a folder and everything below it."""
     files, path = filesystem(uri)
-    files.delete_dir(path)
+    with suppress(FileNotFoundError):  # the marker of a bucket's folder, after what was in it
+        files.delete_dir(path)
+
+
+def open_output(uri: str):
+    """Open a file for writing; the folders above it may be new."""
+    files, path = filesystem(uri)
+    if isinstance(files, pafs.LocalFileSystem):
+        files.create_dir(os.path.dirname(path), recursive=True)
+    return files.open_output_stream(path)
 
 
 def write_text(uri: str, text: str) -> None:
     """Write a small file aside, then move it into place: readers see the old or the new one."""
-    files, path = filesystem(uri)
-    files.create_dir(path.rpartition("/")[0], recursive=True)
-    partial = f"{path}.{secrets.token_hex(4)}.partial"
-    with files.open_output_stream(partial) as stream:
+    aside = f".{secrets.token_hex(4)}.partial"
+    with open_output(uri + aside) as stream:
         stream.write(text.encode())
-    files.move(partial, path)
+    files, path = filesystem(uri)
+    files.move(path + aside, path)
 
 
 def read_text(uri: str) -> str:
@@ -119,8 +137,9 @@ def check_lake(lake: str) -> str:
         files, path = filesystem(marker)
         files.delete_file(path)
     except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0].partition(" error_info=")[0]
         raise StepError(
-            f"Can't write to the lake {lake}: {error}. Name another by --lake."
+            f"Can't write to the lake {lake}: {reason}. Name another by --lake."
         ) from None
     return lake
 
@@ -379,6 +398,11 @@ def dataset_root(lake: str, dataset: str) -> str:
     return join_uri(lake, "warehouse", dataset)
 
 
+def contract_schema(spark: SparkSession, name: str):
+    """Return the contract of a table as Spark's schema."""
+    return spark.createDataFrame([], table_columns(name)).schema
+
+
 WIDENING = {("int", "bigint"), ("int", "double"), ("bigint", "double"), ("float", "double")}
 
 
@@ -387,7 +411,7 @@ def fit_to_contract(rows: DataFrame, name: str) -> DataFrame:
 
     Raises DataContractError for missing columns and for values of another kind.
     """
-    contract = rows.sparkSession.createDataFrame([], table_columns(name)).schema
+    contract = contract_schema(rows.sparkSession, name)
     given = {field.name: field.dataType for field in rows.schema}
     missing = [field.name for field in contract if field.name not in given]
     problems = [f"lack {', '.join(missing)}"] if missing else []
@@ -436,41 +460,95 @@ def delete_other_attempts(folder: str, attempt: str) -> None:
             delete_folder(join_uri(folder, name))
 
 
-def write_bigquery(rows: DataFrame, dataset: str, name: str, pipeline_id: str, step: str) -> None:
-    """Write rows to a staging table, then swap them in by one transaction."""
+def bigquery_table(dataset: str, name: str, columns: list[str]):
+    """Return a client of BigQuery and what it knows of a table.
+
+    Raises TableNotFoundError if it is not there, DataContractError if it lacks a column.
+    """
+    from google.api_core.exceptions import NotFound
     from google.cloud import bigquery  # part of the cloud's runtime, not needed elsewhere
 
-    table = f"{dataset.removeprefix('bigquery://')}.{name}"
-    staging = f"{table}__{pipeline_id.replace('-', '_')}_{step}"
-    rows.write.format("bigquery").mode("overwrite").option("writeMethod", "direct").save(staging)
-    columns = ", ".join(f"`{column}`" for column in rows.columns)
-    parameters = [
-        bigquery.ScalarQueryParameter("pipeline_id", "STRING", pipeline_id),
-        bigquery.ScalarQueryParameter("step", "STRING", step),
-    ]
-    client = bigquery.Client(project=table.split(".")[0])
-    client.query(
-        f"""
+    name = f"{dataset.removeprefix('bigquery://')}.{name}"
+    client = bigquery.Client(project=name.split(".")[0])
+    try:
+        table = client.get_table(name)
+    except NotFound:
+        raise TableNotFoundError(f"BigQuery has no table {name}. Apply infra/ first.") from None
+    known = {field.name for field in table.schema}
+    if missing := [column for column in columns if column not in known]:
+        mend = "Export the notebooks and apply infra/ again."
+        raise DataContractError(f"The table {name} lacks {', '.join(missing)}. {mend}")
+    return client, table
+
+
+def save_to_bigquery(rows: DataFrame, table: str) -> None:
+    """Append rows to a table (project.dataset.table) by Spark's connector."""
+    options = {"writeMethod": "direct", "parentProject": table.split(".")[0]}
+    rows.write.format("bigquery").mode("append").options(**options).save(table)
+
+
+def load_from_bigquery(spark: SparkSession, table: str) -> DataFrame:
+    """Return the rows of a table (project.dataset.table) by Spark's connector."""
+    options = {"enableReadSessionCaching": "false", "parentProject": table.split(".")[0]}
+    return spark.read.format("bigquery").options(**options).load(table)
+
+
+def new_staging_table(client, table, pipeline_id: str, step: str) -> str:
+    """Create an empty table for one attempt to write to and return its name; it lives for a day."""
+    from google.cloud import bigquery
+
+    run = f"{pipeline_id}_{step}_{secrets.token_hex(3)}".replace("-", "_")
+    staging = bigquery.Table(f"{table.reference}__{run}", schema=table.schema)
+    staging.expires = datetime.now(UTC) + timedelta(days=1)
+    client.create_table(staging)
+    return str(staging.reference)
+
+
+def swap_rows(client, table, staging: str, pipeline_id: str, step: str) -> None:
+    """Replace the rows of a run and step by those of a staging table: all of it or nothing."""
+    from google.api_core.retry import Retry
+    from google.cloud import bigquery
+
+    columns = ", ".join(f"`{field.name}`" for field in table.schema)
+    swap = f"""
         BEGIN TRANSACTION;
-        DELETE FROM `{table}` WHERE pipeline_id = @pipeline_id AND step = @step;
-        INSERT INTO `{table}` ({columns}) SELECT {columns} FROM `{staging}`;
+        DELETE FROM `{table.reference}` WHERE pipeline_id = @pipeline_id AND step = @step;
+        INSERT INTO `{table.reference}` ({columns}) SELECT {columns} FROM `{staging}`;
         COMMIT TRANSACTION;
-        """,
-        job_config=bigquery.QueryJobConfig(query_parameters=parameters),
-    ).result()
-    client.delete_table(staging, not_found_ok=True)
+    """
+    run = {"pipeline_id": pipeline_id, "step": step}
+    values = [bigquery.ScalarQueryParameter(key, "STRING", value) for key, value in run.items()]
+    config = bigquery.QueryJobConfig(query_parameters=values)
+
+    def lost_the_race(error: Exception) -> bool:
+        return "due to concurrent update" in str(error)
+
+    @Retry(predicate=lost_the_race, initial=1, maximum=30, timeout=600)
+    def ask() -> None:
+        client.query(swap, job_config=config, location=table.location).result()
+
+    ask()
+
+
+def write_bigquery(rows: DataFrame, dataset: str, name: str, pipeline_id: str, step: str) -> None:
+    """Write rows that fit the contract to a staging table, then swap them in."""
+    client, table = bigquery_table(dataset, name, rows.columns)
+    staging = new_staging_table(client, table, pipeline_id, step)
+    try:
+        save_to_bigquery(rows, staging)
+        swap_rows(client, table, staging, pipeline_id, step)
+    finally:
+        client.delete_table(staging, not_found_ok=True)
 
 
 def finished_attempts(dataset: str, name: str) -> list[str]:
     """Return the folders that hold a table's rows: per run and step the newest finished attempt."""
-    table, found = join_uri(dataset, name), []
-    for run in list_folders(table):
-        for step in list_folders(join_uri(table, run)):
-            folder = join_uri(table, run, step)
-            done = (join_uri(folder, attempt) for attempt in reversed(list_folders(folder)))
-            newest = next((a for a in done if exists(join_uri(a, "_SUCCESS"))), None)
-            found += [newest] if newest else []
-    return found
+    table, newest = join_uri(dataset, name), {}
+    for found in names_below(table):  # of one run and step the newest comes last
+        if found.endswith("/_SUCCESS"):
+            attempt = found.removesuffix("/_SUCCESS")
+            newest[attempt.rpartition("/")[0]] = join_uri(table, attempt)
+    return list(newest.values())
 
 
 def read_table(
@@ -478,16 +556,18 @@ def read_table(
 ) -> DataFrame:
     """Return a table's rows, of one run if ``pipeline_id`` is given.
 
-    Raises TableNotFoundError if no run has written the table.
+    Raises TableNotFoundError if no run has written the table, or nobody has made it in BigQuery.
     """
+    contract = contract_schema(spark, name)
     if dataset.startswith("bigquery://"):
-        table = f"{dataset.removeprefix('bigquery://')}.{name}"
-        rows = spark.read.format("bigquery").load(table)
+        _, table = bigquery_table(dataset, name, contract.names)
+        rows = load_from_bigquery(spark, str(table.reference))
+        rows = rows.select([F.col(field.name).cast(field.dataType) for field in contract])
     else:
         folders = finished_attempts(dataset, name)
         if not folders:
             raise TableNotFoundError(f"No run has written {name} in {dataset}. Run its step first.")
-        rows = spark.read.schema(table_columns(name)).parquet(*folders)
+        rows = spark.read.schema(contract).parquet(*folders)
     return rows if pipeline_id is None else rows.where(F.col("pipeline_id") == pipeline_id)
 
 
@@ -508,9 +588,10 @@ def review(dataset: str, sql: str):
     if dataset.startswith("bigquery://"):
         from google.cloud import bigquery
 
-        project, _, name = dataset.removeprefix("bigquery://").partition(".")
-        config = bigquery.QueryJobConfig(default_dataset=f"{project}.{name}")
-        return bigquery.Client(project=project).query(sql, job_config=config).to_dataframe()
+        name = dataset.removeprefix("bigquery://")
+        config = bigquery.QueryJobConfig(default_dataset=name)
+        answer = bigquery.Client(project=name.split(".")[0]).query(sql, job_config=config).result()
+        return answer.to_arrow(create_bqstorage_client=False).to_pandas()
     import duckdb
     import pyarrow.dataset as ds
     import sqlglot

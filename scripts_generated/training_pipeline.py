@@ -94,7 +94,8 @@ def report_run(lake: str, pipeline_id: str, status: dsl.PipelineTaskFinalStatus)
     report |= {"job": status.pipeline_job_resource_name}
     text = json.dumps(report, indent=2)
     files, path = fs.FileSystem.from_uri(f"{lake.rstrip('/')}/runs/{pipeline_id}")
-    files.create_dir(path, recursive=True)
+    if isinstance(files, fs.LocalFileSystem):  # a bucket has no folders
+        files.create_dir(path, recursive=True)
     with files.open_output_stream(f"{path}/pipeline.json") as stream:
         stream.write(text.encode())
     print(text)

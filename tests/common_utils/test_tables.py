@@ -6,9 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-import duckdb
 import pytest
-import sqlglot
 from common_utils import (
     TABLES,
     DataContractError,
@@ -17,22 +15,28 @@ from common_utils import (
     check_lake,
     check_pipeline_id,
     dataset_root,
+    delete_folder,
     finished_attempts,
     join_uri,
     list_folders,
+    load_from_bigquery,
+    names_below,
     new_pipeline_id,
     own_or_newest_run,
     read_table,
     read_text,
     review,
+    save_to_bigquery,
     table_columns,
     write_table,
     write_text,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyspark.sql import DataFrame, DataFrameReader
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+
+from churnlab import paths
 
 pytestmark = pytest.mark.xdist_group("library")
 
@@ -125,6 +129,23 @@ def test_a_small_file_is_replaced_as_a_whole(tmp_path):
     write_text(place, "neu: ä")
     assert read_text(place) == "neu: ä"
     assert os.listdir(tmp_path / "new folder") == ["facts.json"]
+
+
+def test_what_lies_below_a_folder_is_named_from_there_on(tmp_path):
+    write_text(str(tmp_path / "a lake" / "runs" / "a" / "step.json"), "{}")
+    os.makedirs(tmp_path / "a lake" / "runs" / "empty")
+    place = str(tmp_path / "a lake")
+    assert names_below(place) == ["runs/", "runs/a/", "runs/a/step.json", "runs/empty/"]
+    assert names_below(f"file://{tmp_path}/a%20lake/") == names_below(place)
+    assert list_folders(f"{place}/runs") == ["a", "empty"]
+    assert names_below(f"{place}/missing") == list_folders(f"{place}/missing") == []
+
+
+def test_a_folder_that_is_gone_need_not_be_deleted_again(tmp_path):
+    write_text(str(tmp_path / "folder" / "file"), "")
+    for _ in range(2):
+        delete_folder(str(tmp_path / "folder"))
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_good_lake_is_returned_absolute_and_left_as_it_was(tmp_path):
@@ -371,144 +392,61 @@ def test_review_sql_is_bigquery_s_dialect(reviewed, sql, answer):
     assert review(reviewed, sql).values.tolist() == answer
 
 
-# BigQuery: the tables of a project, with DuckDB in BigQuery's place
+# BigQuery: what Spark's connector is told; tests/storage/test_bigquery.py has the rest
 
 
-class BigQueryDouble:
-    """The client: records what it is told to do, and does it in DuckDB."""
+class Connector:
+    """The end of Spark's interface that the connector stands behind: notes what it is told."""
 
-    def __init__(self):
-        self.calls = []
-        self.database = duckdb.connect()
-        self.database.sql("ATTACH ':memory:' AS project; CREATE SCHEMA project.churn")
-
-    def create(self, name):
-        columns = duckdb_columns(table_columns(name))
-        self.database.sql(f"CREATE TABLE project.churn.{name} ({columns})")
-
-    def rows(self, name):
-        sql = f"SELECT pipeline_id, step, customer_id FROM project.churn.{name} ORDER BY ALL"
-        return self.database.sql(sql).fetchall()
-
-    def tables(self):
-        found = self.database.sql("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()
-        return [name for (name,) in found]
-
-    def query(self, sql, job_config):
-        self.calls.append(("query", sql))
-        values = {p.name: p.value for p in job_config.query_parameters}
-        for statement in sqlglot.transpile(sql, read="bigquery", write="duckdb"):
-            used = {name: value for name, value in values.items() if f"${name}" in statement}
-            self.database.execute(statement, used or None)
-        return self
-
-    def result(self):
-        self.calls.append(("result",))
-
-    def delete_table(self, table, not_found_ok):
-        self.calls.append(("delete_table", table))
-        self.database.sql(f"DROP TABLE {table}")
-
-
-class Writer:
-    """The connector's ``rows.write``: records the options, saves into the double."""
-
-    def __init__(self, bigquery, rows):
-        self.bigquery, self.rows, self.options = bigquery, rows, {}
+    def __init__(self, rows=None):
+        self.rows, self.told = rows, {}
 
     def format(self, name):
-        return self.option("format", name)
+        return self.options(format=name)
 
     def mode(self, name):
-        return self.option("mode", name)
+        return self.options(mode=name)
 
-    def option(self, name, value):
-        self.options[name] = value
+    def options(self, **options):
+        self.told |= options
         return self
 
     def save(self, table):
-        self.bigquery.calls.append(("save", table, self.options))
-        self.bigquery.database.register("staged", self.rows.toPandas())
-        self.bigquery.database.sql(f"CREATE OR REPLACE TABLE {table} AS FROM staged")
+        self.told["table"] = table
+
+    def load(self, table):
+        self.told["table"] = table
+        return self.rows
 
 
-def duckdb_columns(columns):
-    return columns.replace("STRING", "VARCHAR").replace("TIMESTAMP", "TIMESTAMPTZ")
+# https://github.com/GoogleCloudDataproc/spark-bigquery-connector#properties, accessed 2026-11-24
 
 
-@pytest.fixture
-def bigquery(monkeypatch):
-    from google.cloud import bigquery as module
-
-    double = BigQueryDouble()
-    monkeypatch.setattr(DataFrame, "write", property(lambda rows: Writer(double, rows)))
-    monkeypatch.setattr(module, "Client", lambda project: double if project == "project" else None)
-    return double
-
-
-def test_a_write_to_bigquery_stages_rows_and_swaps_them_in_by_one_transaction(spark, bigquery):
-    bigquery.create("scoring_outcomes")
-    write_table(
-        outcomes(spark, "c-1"), "bigquery://project.churn", "scoring_outcomes", "run-a", "one"
-    )
-    staging = "project.churn.scoring_outcomes__run_a_one"
-    options = {"format": "bigquery", "mode": "overwrite", "writeMethod": "direct"}
-    save, query, *rest = bigquery.calls
-    assert save == ("save", staging, options)
-    assert rest == [("result",), ("delete_table", staging)]
-    kinds = [type(s).__name__ for s in sqlglot.parse(query[1], read="bigquery") if s]
-    assert kinds == ["Transaction", "Delete", "Insert", "Commit"]
-    assert bigquery.tables() == ["scoring_outcomes"]
+def test_the_connector_is_told_to_append_directly_on_the_project_s_account(spark, monkeypatch):
+    connector = Connector()
+    monkeypatch.setattr(DataFrame, "write", property(lambda rows: connector))
+    save_to_bigquery(outcomes(spark, "c-1"), "project.churn.outcomes__run_a")
+    assert connector.told == {
+        "format": "bigquery",
+        "mode": "append",
+        "writeMethod": "direct",
+        "parentProject": "project",
+        "table": "project.churn.outcomes__run_a",
+    }
 
 
-def test_bigquery_rows_of_the_same_run_and_step_are_replaced_only(spark, bigquery):
-    bigquery.create("scoring_outcomes")
-    writes = [("run-a", "one", "old"), ("run-a", "two", "kept"), ("run-b", "one", "kept")]
-    for run, step, customer_id in [*writes, ("run-a", "one", "new")]:
-        rows = outcomes(spark, customer_id)
-        write_table(rows, "bigquery://project.churn", "scoring_outcomes", run, step)
-    assert bigquery.rows("scoring_outcomes") == [
-        ("run-a", "one", "new"),
-        ("run-a", "two", "kept"),
-        ("run-b", "one", "kept"),
-    ]
+def test_the_connector_is_told_to_read_what_is_there_now(spark, monkeypatch):
+    connector = Connector(rows=outcomes(spark, "c-1"))
+    monkeypatch.setattr(SparkSession, "read", property(lambda session: connector))
+    assert load_from_bigquery(spark, "project.churn.outcomes") is connector.rows
+    assert connector.told == {
+        "format": "bigquery",
+        "enableReadSessionCaching": "false",
+        "parentProject": "project",
+        "table": "project.churn.outcomes",
+    }
 
 
-def test_a_bad_key_never_reaches_bigquery(spark, bigquery):
-    rows = outcomes(spark, "c-1")
-    with pytest.raises(StepError, match="not a key of a run"):
-        write_table(rows, "bigquery://project.churn", "scoring_outcomes", "a`; DROP", "one")
-    assert bigquery.calls == []
-
-
-def test_a_read_from_bigquery_names_the_table_and_filters_the_run(spark, monkeypatch):
-    found = spark.createDataFrame(
-        [("c-1", "run-a"), ("c-2", "run-b")], "customer_id STRING, pipeline_id STRING"
-    )
-    asked = []
-    monkeypatch.setattr(DataFrameReader, "format", lambda self, name: asked.append(name) or self)
-    monkeypatch.setattr(DataFrameReader, "load", lambda self, path: asked.append(path) or found)
-    rows = read_table(spark, "bigquery://project.churn", "scoring_outcomes", "run-b")
-    assert [row["customer_id"] for row in rows.collect()] == ["c-2"]
-    assert asked == ["bigquery", "project.churn.scoring_outcomes"]
-
-
-def test_review_sql_in_the_cloud_goes_to_the_project_s_own_dataset(monkeypatch):
-    from google.cloud import bigquery as module
-
-    asked = []
-
-    class Client:
-        def __init__(self, project):
-            self.project = project
-
-        def query(self, sql, job_config):
-            asked.append((self.project, str(job_config.default_dataset), sql))
-            return self
-
-        def to_dataframe(self):
-            return "the answer"
-
-    monkeypatch.setattr(module, "Client", Client)
-    assert review("bigquery://project.churn", "SELECT 1") == "the answer"
-    assert asked == [("project", "project.churn", "SELECT 1")]
+def test_only_two_functions_of_the_library_know_the_connector():
+    source = (paths.SCRIPTS / "common_utils.py").read_text()
+    assert source.count('format("bigquery")') == 2

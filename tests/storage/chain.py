@@ -1,0 +1,58 @@
+"""The steps 03-07 on few customers, on this machine and in a bucket, with the same options."""
+
+import json
+
+import pytest
+
+RUN = "the-run"
+CUSTOMERS = 400
+STEPS = {
+    "preprocessing": [],
+    "model_training": ["--num-trees", "4", "--max-depth", "3"],
+    "hyperparameter_tuning": ["--quick", "true"],
+    "batch_scoring": ["--model-version", f"{RUN}-training"],
+}
+# What differs between two runs of the same thing.
+OF_A_RUN = {"pipeline_execution_ts", "model_uri", "metrics_uri"}
+
+
+def options(step: str, lake: str, *more: str) -> list[str]:
+    """Return the arguments of a step of the run."""
+    return ["--pipeline-id", RUN, "--lake", lake, *STEPS.get(step, []), *more]
+
+
+def records(frame, but: set[str] = frozenset(OF_A_RUN)) -> list[dict]:
+    """Return the rows of a pandas DataFrame in a fixed order, as plain values."""
+    kept = frame[[column for column in frame.columns if column not in but]]
+    rows = [{k: plain(v) for k, v in row.items()} for row in kept.to_dict("records")]
+    return sorted(rows, key=order)
+
+
+def plain(value):
+    """Return a value as Python's own: pandas, NumPy, Arrow and two databases differ in wrapping."""
+    if hasattr(value, "isoformat"):
+        return value.isoformat() if value == value else None
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return None if value != value else value
+
+
+def order(row: dict) -> str:
+    """Order rows by everything but floating-point values, which may differ in the last digit."""
+    keys = {k: v for k, v in row.items() if not isinstance(v, float | list) and v is not None}
+    return json.dumps(keys, sort_keys=True, default=str)
+
+
+def approximately(value):
+    """Return what a value has to equal: floats, also inside lists and rows, to 1e-9."""
+    if isinstance(value, float):
+        return pytest.approx(value, abs=1e-9)
+    if isinstance(value, list):
+        return [approximately(item) for item in value]
+    if isinstance(value, dict):
+        return {key: approximately(item) for key, item in value.items()}
+    return value
