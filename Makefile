@@ -90,7 +90,7 @@ test: setup $(AIRFLOW_READY) $(INFRA_READY) lint ## everything the CI runs
 	@$(MAKE) --no-print-directory -j 2 test-code test-notebooks
 
 test-code:
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 # The longest test waits for one thing at a time, so there is room beside it for the notebooks.
 test-notebooks:

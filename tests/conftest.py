@@ -47,6 +47,15 @@ CUSTOMER = {
 }
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the longest chain: whatever begins late is what everybody waits for."""
+    items.sort(key=lambda item: "course" not in _groups(item))  # stable: the rest keeps its order
+
+
+def _groups(item) -> list[str]:
+    return [mark.args[0] for mark in item.iter_markers("xdist_group") if mark.args]
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory):
     """The session of all tests of a worker; settings are those of the laptop."""

