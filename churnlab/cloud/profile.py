@@ -3,16 +3,15 @@
 import json
 import os
 import re
-import subprocess
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from churnlab import paths
+from churnlab.cloud.terraform import TERRAFORM_TIMEOUT, terraform
 from churnlab.errors import CourseError
 
 NAME = "cloud.toml"
-TERRAFORM_TIMEOUT = 300  # seconds; a remote state is read over the network
 
 
 @dataclass(frozen=True)
@@ -60,15 +59,8 @@ APPLY = "`terraform -chdir=infra apply` writes them; run it with this checkout's
 
 def terraform_outputs(folder: Path = paths.INFRA) -> dict[str, object]:
     """Ask Terraform for its outputs, as name and value. Raises CourseError."""
-    command = ["terraform", f"-chdir={folder}", "output", "-json", "-no-color"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TERRAFORM_TIMEOUT)
-    except FileNotFoundError:
-        mend = "Install it: https://developer.hashicorp.com/terraform/install"
-        raise CourseError("There is no terraform on the PATH.", mend) from None
-    except subprocess.TimeoutExpired:
-        mend = "Is its remote state reachable?"
-        raise CourseError("terraform output does not answer.", mend) from None
+    arguments = ["output", "-json", "-no-color"]
+    done = terraform(arguments, folder, capture_output=True, text=True, timeout=TERRAFORM_TIMEOUT)
     if done.returncode:
         raise CourseError(f"terraform output failed: {done.stderr.strip()}", APPLY)
     return parse_outputs(done.stdout, "Terraform")

@@ -1,19 +1,17 @@
 """Back to nothing: end what runs, let Terraform destroy what it made, look for what is left."""
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from google.cloud import dataproc_v1 as dataproc
 
-from churnlab import paths
 from churnlab.cloud.clients import CALL, Clients
 from churnlab.cloud.package import archive_path, write_archive
-from churnlab.cloud.profile import TERRAFORM_TIMEOUT, Profile
+from churnlab.cloud.profile import Profile
 from churnlab.cloud.refusals import explained
+from churnlab.cloud.terraform import TERRAFORM_TIMEOUT, terraform
 from churnlab.errors import CourseError
 
 RUNNING = ("PENDING", "RUNNING", "CREATING", "ACTIVE", "QUEUED", "PAUSED")
@@ -95,15 +93,6 @@ def wait_until_ended(
 
 
 # Terraform
-
-
-def terraform(arguments: list[str], folder: Path = paths.INFRA, **options):
-    """Run Terraform and return the finished process. Raises CourseError if there is none."""
-    try:
-        return subprocess.run(["terraform", f"-chdir={folder}", *arguments], **options)
-    except FileNotFoundError:
-        mend = "Install it: https://developer.hashicorp.com/terraform/install"
-        raise CourseError("There is no terraform on the PATH.", mend) from None
 
 
 def state_resources() -> list[dict]:
