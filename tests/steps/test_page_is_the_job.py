@@ -1,11 +1,10 @@
 """The page is the job: a notebook and its exported script write the same tables."""
 
-import json
-
 import pytest
 
 from churnlab import submit
 from tests.conftest import PAGE_RUN
+from tests.same_rows import approximately, order
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("course")]
 
@@ -57,15 +56,9 @@ def rows_of(spark, course, closing_lines):
         table = common_utils.read_table(spark, root, name, run)
         kept = [column for column in table.columns if column not in RUN_COLUMNS]
         rows = [row.asDict(recursive=True) for row in table.select(*kept).collect()]
-        return sorted(rows, key=_order)
+        return sorted(rows, key=order)
 
     return rows_of
-
-
-def _order(row: dict) -> str:
-    """Order rows by everything but floating-point values, which may differ in the last digit."""
-    keys = {k: v for k, v in row.items() if not isinstance(v, float | list) and v is not None}
-    return json.dumps(keys, sort_keys=True, default=str)
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -77,15 +70,6 @@ def test_notebook_and_script_write_the_same_rows(rows_of, table):
         assert of_page.keys() == of_job.keys()
         for column, value in of_page.items():
             assert value == approximately(of_job[column]), (column, of_page, of_job)
-
-
-def approximately(value):
-    """Return what a value has to equal: floats, also inside reasons, to 1e-9."""
-    if isinstance(value, float):
-        return pytest.approx(value, abs=1e-9)
-    if isinstance(value, list):
-        return [{k: approximately(v) for k, v in item.items()} for item in value]
-    return value
 
 
 def test_the_closing_line_tells_time_jobs_and_stages(closing_lines):

@@ -28,7 +28,8 @@ from google.cloud import bigquery
 from pyspark.sql import DataFrame
 
 from churnlab import lineage, paths
-from tests.storage.chain import RUN, approximately, options, plain, records
+from tests.same_rows import approximately
+from tests.storage.chain import RUN, options, plain, records
 from tests.storage.conftest import need
 from tests.storage.emulator import PACKAGE, PROJECT, Client, bigquery_server, create_tables, load
 from tests.storage.queries import UnknownQuery, course_queries, in_code

@@ -28,8 +28,9 @@ from common_utils import (
 
 from churnlab import paths, submit
 from churnlab.standins.storage import storage_server
+from tests.same_rows import approximately
 from tests.storage.bucket import CONNECTOR, arrow_variables, spark_settings, storage_client
-from tests.storage.chain import RUN, STEPS, approximately, options, records
+from tests.storage.chain import RUN, STEPS, options, records
 from tests.storage.conftest import need
 
 pytestmark = pytest.mark.xdist_group("storage")
