@@ -48,10 +48,18 @@ def options(
 
 @app.command()
 def setup() -> None:
-    """Put the laptop's Spark settings into this environment."""
-    from churnlab.spark_home import configure_spark
+    """Put the laptop's Spark settings into this environment, and make Spark start sooner."""
+    from churnlab.class_archive import ensure_archive
+    from churnlab.spark_home import CLASS_ARCHIVE, configure_spark
 
     console.print(f"Spark settings are in {configure_spark()}", highlight=False)
+    try:
+        if ensure_archive():
+            configure_spark()  # now they know the archive
+        text = f"Spark's classes are in {CLASS_ARCHIVE}"
+    except CourseError as error:
+        text = f"Spark will start a little later: {error.problem} {error.mend}"
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command()

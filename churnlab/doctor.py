@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from rich.markup import escape
 from rich.table import Table
 
-from churnlab import paths, spark_home
+from churnlab import class_archive, paths, spark_home
 from churnlab.errors import CourseError
 from churnlab.library import common_utils
 
@@ -36,6 +36,7 @@ def examine() -> Iterator[Finding]:
     yield check_python(sys.version_info[:3])
     yield check_java(spark_home.java_home())
     yield check_spark_settings(spark_home.SPARK_HOME, os.environ)
+    yield check_class_archive(spark_home.java_home(), spark_home.CLASS_ARCHIVE)
     yield check_lock(paths.LOCK)
     yield check_airflow(paths.AIRFLOW)
     yield check_memory(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -70,6 +71,15 @@ def check_spark_settings(home: Path, environment) -> Finding:
     if not (home / "conf" / "spark-env.sh").exists():
         return Finding("Spark", "trouble", "laptop settings are missing", "Run `make setup`.")
     return Finding("Spark", "ok", version("pyspark"))
+
+
+def check_class_archive(java: Path, archive: Path) -> Finding:
+    """The archive of Spark's classes is there and fits; without it every Spark starts later."""
+    if class_archive.fits(java, archive):
+        return Finding("Class archive", "ok", f"fits, {archive.stat().st_size / 2**20:.0f} MiB")
+    found = "does not fit this Java and Spark" if archive.exists() else "is missing"
+    mend = "Nothing fails: Spark starts a few seconds later. `churnlab setup` makes a new one."
+    return Finding("Class archive", "warning", found, mend)
 
 
 def check_lock(lock: Path) -> Finding:

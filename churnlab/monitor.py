@@ -22,7 +22,7 @@ from sparkmonitor import kernelextension
 
 from churnlab.environment import environment_with
 from churnlab.errors import CourseError
-from churnlab.spark_home import SPARK_HOME
+from churnlab.spark_home import SPARK_HOME, class_path
 
 LISTENER = "sparkmonitor.listener.JupyterSparkMonitorListener"
 HELD_MESSAGES = 5000
@@ -78,13 +78,16 @@ def listener_jar(spark_home: Path) -> Path:
     return Path(jar)
 
 
-def listener_environment(jar: Path, port: int, environment: Mapping[str, str]) -> dict[str, str]:
+def listener_environment(
+    jars: Path | str, port: int, environment: Mapping[str, str]
+) -> dict[str, str]:
     """Return the variables that make Spark report to a port when PySpark launches it.
 
-    The listener goes in front of the reader's own PYSPARK_SUBMIT_ARGS. Such settings join those
-    of spark-defaults.conf; a SPARK_CONF_DIR of our own would take the file's place.
+    ``jars`` is a class path with the listener. It goes in front of the reader's own
+    PYSPARK_SUBMIT_ARGS. Such settings join those of spark-defaults.conf; a SPARK_CONF_DIR of our
+    own would take the file's place.
     """
-    settings = {"spark.extraListeners": LISTENER, "spark.driver.extraClassPath": str(jar)}
+    settings = {"spark.extraListeners": LISTENER, "spark.driver.extraClassPath": str(jars)}
     options = [part for name, value in settings.items() for part in ("--conf", f"{name}={value}")]
     theirs = environment.get("PYSPARK_SUBMIT_ARGS", "pyspark-shell")
     return {
@@ -93,7 +96,7 @@ def listener_environment(jar: Path, port: int, environment: Mapping[str, str]) -
     }
 
 
-def watch(launch: Callable, jar: Path, port: int) -> Callable:
+def watch(launch: Callable, jars: Path | str, port: int) -> Callable:
     """Return PySpark's launcher of the JVM, with the listener on.
 
     The variables last no longer than the launch: a Spark that the notebook starts in another
@@ -102,7 +105,7 @@ def watch(launch: Callable, jar: Path, port: int) -> Callable:
 
     @functools.wraps(launch)
     def watched_launch(*arguments, **options):
-        with environment_with(listener_environment(jar, port, os.environ)):
+        with environment_with(listener_environment(jars, port, os.environ)):
             return launch(*arguments, **options)
 
     return watched_launch
@@ -112,11 +115,13 @@ def load_ipython_extension(ipython) -> None:
     """Watch the Spark sessions of this kernel; called by IPython."""
     if not hasattr(ipython, "kernel"):  # IPython in a terminal has no page to draw on
         return
-    jar = listener_jar(Path(os.environ.get("SPARK_HOME", SPARK_HOME)))
+    home = Path(os.environ.get("SPARK_HOME", SPARK_HOME))
+    # Spark's own jars first, or Java does not take the archive of their classes.
+    jars = os.pathsep.join([class_path(home), str(listener_jar(home))])
     monitor = PatientMonitor(ipython)
     # Sparkmonitor's socket thread looks for these two in its module.
     kernelextension.monitor = monitor
     kernelextension.logger = logging.getLogger("sparkmonitor")
     monitor.register_comm()
     context = sys.modules[SparkContext.__module__]  # another module in Spark 3 than in Spark 4
-    context.launch_gateway = watch(context.launch_gateway, jar, monitor.start())
+    context.launch_gateway = watch(context.launch_gateway, jars, monitor.start())

