@@ -28,7 +28,7 @@ def chosen_steps(text: str) -> list[str]:
 
 
 def quality_of_winner(bench: rounds.Bench) -> dict:
-    """Cross-validate what the course's tuning step chose; it runs now if it has not been measured."""
+    """Cross-validate what the course's tuning step chose; without a run of it, it runs now."""
     done = bench.last("course", "tuning")
     arguments = ["--lake", str(done.folder), "--run", done.run]
     arguments += ["--repeats", "1", "--folds", "2"] if bench.quick else []
@@ -86,7 +86,7 @@ def main(
 ) -> None:
     """Measure the course against a straightforward version of the same lab.
 
-    Each step runs in a fresh JVM, the two sides take turns on the same customers, and medians count.
+    Each step runs in a fresh JVM, the sides take turns on the same customers, and medians count.
     """
     try:
         names = chosen_steps(steps)

@@ -1,4 +1,4 @@
-"""How good is the forest that the tuning step chose? Repeated cross-validation, apart from its choice.
+"""How good is the forest that the tuning step chose? Cross-validation, apart from its choice.
 
     spark-submit … timed_step.py RESULT.json cross_validated_winner --lake LAKE --run PIPELINE_ID
 

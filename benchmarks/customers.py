@@ -12,7 +12,7 @@ REAL = 7043  # customers of the real file; as many are generated without it
 
 
 def land(folder: Path, runner: Runner, rows: int = 0) -> dict:
-    """Put raw customers below a folder; return their label, their number, and whether they are real.
+    """Put raw customers below a folder; return label, number, and whether they are real.
 
     They are those of CHURNLAB_RAW_CSV, else those of the course's lake, else, and always with
     ``rows``, generated ones.

@@ -72,23 +72,19 @@ def processor() -> str | None:
 
 def commit() -> str | None:
     """Return the commit of the checkout, with a plus sign if files have been changed since."""
-    git = ["git", "-C", str(paths.ROOT)]
+    others = ("--", ".", ":!benchmarks/results")
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-        )
-        status = [
-            "status",
-            "--porcelain",
-            "--untracked-files=no",
-            "--",
-            ".",
-            ":!benchmarks/results",
-        ]
-        changed = subprocess.run([*git, *status], capture_output=True, text=True)
+        head = git("rev-parse", "--short", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no", *others)
     except OSError:
         return None
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "") or None
+    return head + ("+" if changed else "") or None
+
+
+def git(*arguments: str) -> str:
+    """Return what Git answers about the checkout, "" if it knows nothing of it."""
+    command = ["git", "-C", str(paths.ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
 def step_report(step: str, rounds: list[dict], equality: dict, around: dict) -> dict:
@@ -102,11 +98,7 @@ def start_up_report(rounds: list[dict], around: dict) -> dict:
 
     ``archive_in_use`` tells whether there was an archive to measure.
     """
-    options = [turn["with"]["java_options"] for turn in rounds]
-    in_use = all(o["SharedArchiveFile"] and o["UseSharedSpaces"] == "true" for o in options)
-    for turn in rounds:  # the archive's path is this machine's
-        for figures in turn.values():
-            figures.pop("java_options", None)
+    in_use = all(turn["with"]["class_data_archive"] for turn in rounds)
     summary = summarise(rounds, "process_seconds")
     report = {"benchmark": "start-up", **around, "archive_in_use": in_use}
     return report | {"summary": summary, "rounds": rounds}
@@ -173,7 +165,7 @@ def short_of(reports: dict[str, dict]) -> list[dict]:
 
 
 def remarks(reports: dict[str, dict]) -> list[str]:
-    """Return what is said below the table: start-up, quality, and where slow steps spend their time."""
+    """Return what is said below the table: profiles of slow steps, start-up, quality."""
     lines = [profile(report) for report in short_of(reports)]
     if found := reports.get("start-up"):
         with_it, without = found["summary"]["with"], found["summary"]["without"]

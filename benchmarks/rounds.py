@@ -76,7 +76,7 @@ def start_ups(
     folder: Path, runner: Runner, rounds: int, announce: Callable[[str], None]
 ) -> list[dict[str, dict]]:
     """Start empty sessions with and without the class-data archive, in turn."""
-    # An option of the environment holds wherever the archive is named, and -Xshare:off wins over it.
+    # In the environment -Xshare:off holds wherever the archive is named, and wins over its name.
     programs = {
         "without": Program(environment={"JAVA_TOOL_OPTIONS": "-Xshare:off"}),
         "with": Program(),
@@ -113,6 +113,6 @@ def medians(figures: list[dict]) -> dict:
     names = [
         name
         for name, value in figures[0].items()
-        if all(isinstance(run.get(name), int | float) for run in figures)
+        if all(type(run.get(name)) in (int, float) for run in figures)
     ]
     return {name: round(statistics.median(run[name] for run in figures), 2) for name in names}

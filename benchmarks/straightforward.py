@@ -3,13 +3,15 @@
 Schemas are inferred. After every step rows are counted and some are shown. Indexing and encoding
 stand in the pipeline that is cross-validated, models are fitted one after the other, evaluators are
 asked one metric after the other. Predictions are collected to the driver, and tables are plain
-Parquet that overwrites what was there. Nothing is slow on purpose: every habit here is a common one.
+Parquet that overwrites what was there. Nothing is slow on purpose:
+every habit here is a common one.
 
 It does the same job as the course's scripts, with the same split of the customers, so that results
 can be compared. What the course adds it does without: the quarantine with reasons, five-fold
 metrics of the training step, a threshold by cost, curves in tables, a registry.
 
-`make bench` runs it on PySpark's own defaults (`--same-settings`: on the course's settings). By hand:
+`make bench` runs it on PySpark's own defaults, or by `--same-settings` on the course's settings.
+By hand:
 
     spark-submit --master 'local[*]' benchmarks/straightforward.py preprocessing --folder FOLDER
 
@@ -67,8 +69,9 @@ def save(rows: DataFrame, folder: str, name: str) -> None:
 
 def clean(customers: DataFrame) -> DataFrame:
     """Return the customers with their types; a blank total is 0, for nobody has paid yet."""
-    total = F.when(F.trim("TotalCharges") == "", "0").otherwise(F.trim("TotalCharges"))
-    return customers.withColumn("TotalCharges", total.cast("double")).withColumn(
+    written = F.coalesce(F.trim("TotalCharges"), F.lit(""))
+    total = F.when(written == "", "0").otherwise(written).cast("double")
+    return customers.withColumn("TotalCharges", total).withColumn(
         "SeniorCitizen", F.col("SeniorCitizen").cast("string")
     )
 
@@ -88,12 +91,13 @@ def preprocessing(spark: SparkSession, folder: str) -> dict:
     raw.select([F.count_if(F.col(name).isNull()).alias(name) for name in raw.columns]).show()
     unique = raw.dropDuplicates(["customerID"])
     look_at("without duplicates", unique)
-    complete = unique.dropna()
-    look_at("without gaps", complete)
-    customers = clean(complete)
-    look_at("cleaned", customers)
+    cleaned = clean(unique)
+    look_at("cleaned", cleaned)
+    customers = cleaned.dropna()
+    look_at("without gaps", customers)
     customers.describe(*AMOUNTS).show()
     customers.groupBy("Churn").count().show()
+    rejected = raw.join(customers, "customerID", "left_anti")
     customers = with_split(customers)
     sizes = {row["split"]: row["count"] for row in customers.groupBy("split").count().collect()}
     print(sizes)
@@ -101,7 +105,7 @@ def preprocessing(spark: SparkSession, folder: str) -> dict:
     save(customers.where("split != 'scoring'"), folder, "training_data")
     save(future.drop("Churn", "split"), folder, "scoring_input")
     save(future.select("customerID", "Churn"), folder, "scoring_outcomes")
-    save(raw.join(complete, "customerID", "left_anti"), folder, "rejected_rows")
+    save(rejected, folder, "rejected_rows")
     return sizes
 
 
@@ -186,7 +190,7 @@ def feature_columns(rows: DataFrame) -> list[str]:
 
 
 def judge_and_save(model: PipelineModel, test: DataFrame, folder: str, name: str) -> dict:
-    """Judge a model by the test, save it with its predictions and metrics, and return the metrics."""
+    """Judge a model by the test, save it with predictions and metrics, and return the metrics."""
     spark = test.sparkSession
     predictions = model.transform(test)
     look_at("predictions", predictions)

@@ -52,7 +52,7 @@ def measure(module: str, arguments: list[str]) -> dict:
         **{name: after[name] - before[name] for name in after},
         **job_times(spark, before["jobs"], seconds),
         "peak_memory_mb": peak_memory_mb(spark),
-        "java_options": java_options(spark),
+        "class_data_archive": class_data_archive(spark),
         "facts": facts or {},
     }
 
@@ -120,17 +120,16 @@ def peak_memory_mb(spark: SparkSession) -> int | None:
     return round(int(lines["VmHWM"].split()[0]) / 1024)
 
 
-def java_options(spark: SparkSession) -> dict[str, str]:
-    """Return what Java says of class-data archives: whether it uses any, and which."""
-    management = spark.sparkContext._jvm.java.lang.management.ManagementFactory
-    kind = spark.sparkContext._jvm.java.lang.Class.forName(
-        "com.sun.management.HotSpotDiagnosticMXBean"
-    )
-    machine = management.getPlatformMXBean(kind)
-    return {
-        name: str(machine.getVMOption(name).getValue() or "")
-        for name in ("UseSharedSpaces", "SharedArchiveFile")
+def class_data_archive(spark: SparkSession) -> bool:
+    """Tell whether Java has taken classes from an archive that a setting names."""
+    jvm = spark.sparkContext._jvm
+    kind = jvm.java.lang.Class.forName("com.sun.management.HotSpotDiagnosticMXBean")
+    machine = jvm.java.lang.management.ManagementFactory.getPlatformMXBean(kind)
+    values = {
+        name: machine.getVMOption(name).getValue()
+        for name in ("SharedArchiveFile", "UseSharedSpaces")
     }
+    return bool(values["SharedArchiveFile"]) and values["UseSharedSpaces"] == "true"
 
 
 if __name__ == "__main__":
