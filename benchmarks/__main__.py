@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -15,7 +16,7 @@ from churnlab.errors import CourseError
 ALL = (*rounds.STEPS, "start-up", "quality")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-console = Console(soft_wrap=True)
+console = Console(width=130, soft_wrap=True)  # the table is as wide in a log as on a screen
 
 
 def chosen_steps(text: str) -> list[str]:
@@ -54,7 +55,9 @@ def run_one(name: str, bench: rounds.Bench, turns: int, around: dict, announce) 
 def show(found: dict[str, dict]) -> None:
     """Print the table of steps, the other benchmarks, and a profile of what falls short."""
     if rows := reports.table_rows(found):
-        table = Table(*reports.HEAD, title="Medians; in brackets the least and largest ratio")
+        table = Table(title="Medians; in brackets the least and largest ratio", box=box.SIMPLE)
+        for name in reports.HEAD:
+            table.add_column(name, no_wrap=True)
         for row in rows:
             table.add_row(*row)
         console.print(table)

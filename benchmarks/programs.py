@@ -22,6 +22,7 @@ SCRIPTS = {
     "scoring": "batch_scoring",
 }
 LIBRARY = (paths.SCRIPTS / "common_utils.py",)  # what every script imports
+KEPT_JOBS = ("--conf", "spark.ui.retainedJobs=10000")  # for the profile; Spark keeps 1,000
 
 # Small forests and grids, to try the benchmarks out: no comparison of results means anything.
 QUICK = {
@@ -108,7 +109,7 @@ def submit(program: Program, folder: Path) -> dict:
     """
     result, log = folder / "result.json", folder / "spark.log"
     result.unlink(missing_ok=True)
-    command = [str(Path(sys.executable).with_name("spark-submit")), *program.options]
+    command = [str(Path(sys.executable).with_name("spark-submit")), *KEPT_JOBS, *program.options]
     if program.files:
         command += ["--py-files", ",".join(map(str, program.files))]
     command += [str(DRIVER), str(result)]

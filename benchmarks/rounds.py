@@ -95,7 +95,7 @@ def start_ups(
 
 
 def summarise(rounds: list[dict[str, dict]], figure: str = "seconds") -> dict:
-    """Return the median of each side's figures and how many times faster the second side is.
+    """Return the median of each side's figures and how many times as fast the second side is.
 
     The ratio is that of the medians; beside it stand the least and the largest ratio of a round.
     """

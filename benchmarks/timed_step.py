@@ -66,8 +66,8 @@ def counted(spark: SparkSession) -> dict[str, int]:
 def job_times(spark: SparkSession, first: int, seconds: float) -> dict:
     """Return the seconds with and without a running Spark job, and the longest kinds of job.
 
-    ``first`` is the number of the program's first job. Spark keeps the last 1,000 jobs; of a longer
-    program only those are seen, and the times are left out.
+    ``first`` is the number of the program's first job. Spark keeps the last jobs, as many as
+    spark.ui.retainedJobs says; where it has forgotten some, the times are left out.
     """
     context = spark.sparkContext._jsc.sc()
     context.listenerBus().waitUntilEmpty()

@@ -62,7 +62,7 @@ class SpeedDirective(SphinxDirective):
 
 
 class SpeedPicture(SpeedDirective):
-    """The picture: how many times faster each step is, and has to be."""
+    """The picture: how many times as fast each step is, and has to be."""
 
     def missing(self):
         """Nothing: the table says that there is nothing."""
@@ -144,7 +144,9 @@ def table_row(report):
         report["benchmark"],
         seconds(slow["seconds"]),
         seconds(fast["seconds"]),
-        f"{summary['ratio']:.1f} ({spread(summary)})",
+        f"{summary['ratio']:.1f} ({spread(summary)})"
+        if len(report["rounds"]) > 1
+        else f"{summary['ratio']:.1f}",
         f"{report['to_reach']:g}",
         f"{seconds(slow['process_seconds'])} → {seconds(fast['process_seconds'])}",
         f"{slow['jobs']:,.0f} → {fast['jobs']:,.0f}",
@@ -163,6 +165,11 @@ def seconds(value):
     return f"{value:.1f} s" if value < 120 else duration(value)
 
 
+def by_round(report):
+    """The least and the largest ratio of a round, where there are several."""
+    return f", {spread(report['summary'])} by round" if len(report["rounds"]) > 1 else ""
+
+
 def times(count):
     """How often something was measured."""
     return "measured once" if count == 1 else f"median of {count}"
@@ -176,11 +183,31 @@ def step_words(report):
         f"The straightforward version takes {seconds(slow['seconds'])} and "
         f"{slow['jobs']:,.0f} Spark jobs, the course {seconds(fast['seconds'])} and "
         f"{fast['jobs']:,.0f} ({times(len(report['rounds']))}): {summary['ratio']:.1f} times "
-        f"faster, {spread(summary)} by round, with {report['to_reach']:g} to reach."
+        f"as fast{by_round(report)}, with {report['to_reach']:g} to reach."
     )
-    if summary["ratio"] >= report["to_reach"]:
-        return said
-    return f"{said} It falls short. {profile(report)}".rstrip()
+    if summary["ratio"] < report["to_reach"]:
+        said = f"{said} It falls short. {profile(report)}".rstrip()
+    return f"{said} {comparison_words(report['equality'])}"
+
+
+def comparison_words(equality):
+    """What the results of both sides have in common."""
+    differing = [claim for claim, holds in equality["equal"].items() if not holds]
+    if differing:
+        return f"The two sides differ in {', '.join(differing)}, so the times compare nothing."
+    if "split_sizes" in equality:
+        customers = sum(equality["split_sizes"]["course"].values())
+        return f"Both make the same of each of the {customers:,} customers."
+    if "test_metrics" in equality:
+        slow, fast = (equality["test_metrics"][side] for side in ("straightforward", "course"))
+        metrics = (f"{NAMES[name]} {slow[name]:.3f} and {fast[name]:.3f}" for name in NAMES)
+        customers = equality["test_customers"]["course"]
+        return f"On the same {customers:,} test customers the forests have {', '.join(metrics)}."
+    return (
+        f"Both score the same {equality['scored_customers']['course']:,} customers; the "
+        "probabilities differ as the forests do, by "
+        f"{equality['mean_difference_of_probability']:.3f} on average."
+    )
 
 
 def profile(report):
@@ -210,7 +237,7 @@ def start_up_words(report):
         f"An empty session, from spark-submit to its end, takes "
         f"{seconds(without['process_seconds'])} without the archive and "
         f"{seconds(with_it['process_seconds'])} with it ({times(len(report['rounds']))}): "
-        f"{report['summary']['ratio']:.1f} times faster."
+        f"{report['summary']['ratio']:.1f} times as fast."
     )
 
 
@@ -232,7 +259,7 @@ def finding(reports):
     """What the picture shows, in two lines."""
     ratios = [report["summary"]["ratio"] for report in reports]
     short = [r for r in reports if r["summary"]["ratio"] < r["to_reach"]]
-    line = f"{min(ratios):.1f} to {max(ratios):.1f} times faster than the straightforward version"
+    line = f"{min(ratios):.1f} to {max(ratios):.1f} times as fast as the straightforward version"
     if not short:
         return ("Every step is as fast as it has to be:", line)
     names = ", ".join(report["benchmark"] for report in short)
@@ -247,7 +274,7 @@ def picture(reports):
     rows = [_row(report, TOP + STEP * row, scale) for row, report in enumerate(reports)]
     said = "; ".join(f"{report['benchmark']}: {bar_words(report)}" for report in reports)
     title = finding(reports)
-    axis = "times faster (seconds straightforward / seconds of the course, medians)"
+    axis = "times as fast (seconds straightforward / seconds of the course, medians)"
     return "\n".join(
         [
             f'<figure style="overflow-x: auto"><svg viewBox="0 0 {WIDTH} {height}" role="img"'
@@ -292,7 +319,7 @@ def bar_words(report):
     summary = report["summary"]
     slow, fast = (seconds(summary[side]["seconds"]) for side in ("straightforward", "course"))
     return (
-        f"{summary['ratio']:.1f} times faster, {slow} to {fast}, {spread(summary)} by round, "
+        f"{summary['ratio']:.1f} times as fast, {slow} to {fast}{by_round(report)}, "
         f"{report['to_reach']:g} to reach"
     )
 
