@@ -176,7 +176,8 @@ def remarks(reports: dict[str, dict]) -> list[str]:
         )
     if found := reports.get("quality"):
         means = (
-            f"{name} {found['mean'][name]:.4f} (to reach {floor:g})"
+            f"{name} {found['mean'][name]:.4f}"
+            + (f" (to reach {floor:g})" if found["reached"] else "")
             for name, floor in found["to_reach"].items()
         )
         lines.append(f"quality of the tuned forest, {found['evaluation']}: {', '.join(means)}")

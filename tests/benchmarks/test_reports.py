@@ -80,7 +80,9 @@ def test_the_quality_is_held_against_its_floors():
 
 @pytest.mark.parametrize("change", [{"quick": True}, {"data": {"real": False}}])
 def test_the_floors_are_those_of_the_real_customers_and_of_a_whole_search(change):
-    assert quality(AROUND | change)["reached"] is None
+    report = quality(AROUND | change)
+    assert report["reached"] is None
+    assert "to reach" not in reports.remarks({"quality": report})[0]
 
 
 def test_a_report_takes_the_place_of_the_last_one(tmp_path):
