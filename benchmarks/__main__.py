@@ -1,6 +1,118 @@
-"""Run every comparison on generated or, if CHURNLAB_RAW_CSV names them, real customers."""
+"""Run the benchmarks: `make bench`, or `python -m benchmarks --help`."""
 
-from benchmarks import grid_search
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import customers, equality, reports, rounds
+from benchmarks.programs import HERE, Program, submit
+from churnlab.errors import CourseError
+
+ALL = (*rounds.STEPS, "start-up", "quality")
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+console = Console(width=130, soft_wrap=True)  # the table is as wide in a log as on a screen
+
+
+def chosen_steps(text: str) -> list[str]:
+    """Return the benchmarks that commas separate. Raises CourseError for an unknown one."""
+    names = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in names if name not in ALL]:
+        problem = f"There is no benchmark {', '.join(map(repr, unknown))}."
+        raise CourseError(problem, f"Benchmarks are {', '.join(ALL)}.")
+    return [name for name in ALL if name in names]
+
+
+def quality_of_winner(bench: rounds.Bench) -> dict:
+    """Cross-validate what the course's tuning step chose; without a run of it, it runs now."""
+    done = bench.last("course", "tuning")
+    arguments = ["--lake", str(done.folder), "--run", done.run]
+    arguments += ["--repeats", "1", "--folds", "2"] if bench.quick else []
+    files = (HERE / "cross_validated_winner.py",)
+    program = Program("cross_validated_winner", tuple(arguments), files)
+    folder = bench.folder / "quality"
+    folder.mkdir()
+    return bench.runner(program, folder)
+
+
+def run_one(name: str, bench: rounds.Bench, turns: int, around: dict, announce) -> dict:
+    """Run one benchmark and return its report."""
+    if name == "start-up":
+        measured = rounds.start_ups(bench.folder, bench.runner, turns, announce)
+        return reports.start_up_report(measured, around)
+    if name == "quality":
+        return reports.quality_report(quality_of_winner(bench), around)
+    measured = bench.compare(name, turns, announce)
+    equal = equality.compare(name, *(bench.done[side, name] for side in rounds.SIDES))
+    return reports.step_report(name, measured, equal, around)
+
+
+def show(found: dict[str, dict]) -> None:
+    """Print the table of steps, the other benchmarks, and a profile of what falls short."""
+    if rows := reports.table_rows(found):
+        table = Table(title="Medians; in brackets the least and largest ratio", box=box.SIMPLE)
+        for name in reports.HEAD:
+            table.add_column(name, no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    for line in reports.remarks(found):
+        console.print(line, highlight=False)
+
+
+@app.command()
+def main(
+    steps: Annotated[str, typer.Option(help="Which benchmarks, separated by commas.")] = ",".join(
+        ALL
+    ),
+    number: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of each.")] = 3,
+    tuning_rounds: Annotated[
+        int, typer.Option(min=0, help="Rounds of tuning, which takes minutes; 0: as the others.")
+    ] = 0,
+    output: Annotated[
+        Path, typer.Option(help="Folder of the JSON files; the book shows those of the default.")
+    ] = reports.RESULTS,
+    rows: Annotated[
+        int, typer.Option(min=0, help="Generate so many customers; 0: real ones, if there are any.")
+    ] = 0,
+    same_settings: Annotated[
+        bool, typer.Option(help="Give the straightforward side the course's Spark settings, too.")
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option(help="Small forests and grids, to try the benchmarks out.")
+    ] = False,
+) -> None:
+    """Measure the course against a straightforward version of the same lab.
+
+    Each step runs in a fresh JVM, the sides take turns on the same customers, and medians count.
+    """
+    try:
+        names = chosen_steps(steps)
+        with tempfile.TemporaryDirectory(prefix="churnlab-bench-") as place:
+            folder = Path(place)
+            data = customers.land(folder / "raw-lake", submit, rows)
+            console.print(f"{data['label']}: {data['rows']:,} rows", highlight=False)
+            bench = rounds.Bench(folder, folder / "raw-lake", submit, quick, same_settings)
+            settings = "the course's settings" if same_settings else "PySpark's defaults"
+            for name in names:
+                turns = tuning_rounds if name == "tuning" and tuning_rounds else number
+                around = reports.circumstances(data, quick, settings)
+                report = run_one(name, bench, turns, around, console.print)
+                console.print(f"Written: {reports.write(report, output)}", highlight=False)
+    except CourseError as error:
+        Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False)
+        raise typer.Exit(1) from None
+    found = {name: report for name, report in reports.read(output).items() if name in names}
+    show(found)
+    if differences := reports.unequal(found.values()):
+        Console(stderr=True).print("error: the sides differ in\n" + "\n".join(differences))
+        raise typer.Exit(1)
+
 
 if __name__ == "__main__":
-    grid_search.main()
+    app()

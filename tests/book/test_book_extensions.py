@@ -23,6 +23,7 @@ EXTENSIONS = [
     "picture_texts",
     "repeated_warnings",
     "script_pages",
+    "speed_results",
     "version_tables",
 ]
 PIXEL = (

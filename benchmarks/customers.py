@@ -1,0 +1,62 @@
+"""The customers that both sides of a benchmark read."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from benchmarks.programs import LIBRARY, Program, Runner
+from churnlab import paths
+
+REAL = 7043  # customers of the real file; as many are generated without it
+
+
+def land(folder: Path, runner: Runner, rows: int = 0) -> dict:
+    """Put raw customers below a folder; return label, number, and whether they are real.
+
+    They are those of CHURNLAB_RAW_CSV, else those of the course's lake, else, and always with
+    ``rows``, generated ones.
+    """
+    target = folder / "raw" / "customers"
+    target.parent.mkdir(parents=True)
+    named, landed = os.environ.get("CHURNLAB_RAW_CSV"), Path(paths.lake()) / "raw" / "customers"
+    if named and not rows:
+        target.mkdir()
+        shutil.copy(named, target / "customers.csv")
+        label = "the customers of CHURNLAB_RAW_CSV"
+        return {"label": label, "rows": count(target), "real": is_real(target)}
+    if landed.exists() and not rows:
+        shutil.copytree(landed, target)
+        note = landed.parent / "customers_source.json"
+        said = json.loads(note.read_text(encoding="utf-8"))["label"] if note.exists() else ""
+        label = said or "the customers of the lake"
+        return {"label": label, "rows": count(target), "real": is_real(target)}
+    runner(generator(folder, rows or REAL), folder)
+    return {"label": "generated customers", "rows": count(target), "real": False}
+
+
+def generator(lake: Path, rows: int) -> Program:
+    """Return the course's data step, told to generate."""
+    arguments = ("--pipeline-id", "customers", "--lake", str(lake), "--source", "synthetic")
+    files = (paths.SCRIPTS / "customer_data.py", *LIBRARY)
+    return Program("customer_data", (*arguments, "--rows", str(rows)), files)
+
+
+def is_real(folder: Path) -> bool:
+    """Tell whether raw customers are the real ones: 7,043, and this one among them."""
+    known = b"7590-VHVEG,Female,0,Yes,No,1,No,No phone service,DSL,"
+    return count(folder) == REAL and any(known in path.read_bytes() for path in csv_files(folder))
+
+
+def csv_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that Spark would read."""
+    return [path for path in folder.rglob("*") if path.is_file() and path.name[0] not in "._"]
+
+
+def count(folder: Path) -> int:
+    """Return the number of rows of a folder's CSV files, headers left out."""
+    total = 0
+    for path in csv_files(folder):
+        with path.open("rb") as lines:
+            total += max(0, sum(1 for _ in lines) - 1)
+    return total
