@@ -9,7 +9,7 @@ import pytest
 from churnlab import paths
 
 # One worker of pytest-xdist opens the pages once for all tests (with --dist loadgroup or loadfile).
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("course")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("book")]
 
 SCREENSHOTS = paths.BUILD / "screenshots"
 DESKTOP = {"width": 1366, "height": 900}
