@@ -21,10 +21,14 @@ unexport SPARK_HOME SPARK_CONF_DIR PYTHONPATH PYSPARK_PYTHON PYSPARK_DRIVER_PYTH
 # Kernels keep their history here, not in your home.
 export IPYTHONDIR := $(CURDIR)/_build/ipython
 
+# Three workers: while one waits for a JVM, a browser or a server, two keep both cores busy.
+WORKERS ?= 3
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
 RUN_OPTIONS = --data $(DATA) $(if $(ROWS),--rows $(ROWS)) $(if $(filter-out 0,$(QUICK)),--quick)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course run export book serve lab airflow doctor test test-fast test-code test-notebooks lint bench lock clean clean-env
+.PHONY: help setup course run export book serve lab airflow doctor test test-fast test-notebooks lint bench lock clean clean-env
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -87,19 +91,13 @@ lint: setup
 
 test: setup $(AIRFLOW_READY) $(INFRA_READY) lint ## everything the CI runs
 	@$(BIN)/churnlab export --check
-	@$(MAKE) --no-print-directory -j 2 test-code test-notebooks
+	@$(PYTEST) --durations=40 -p tests.minutes
 
-test-code:
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+test-notebooks: setup $(AIRFLOW_READY) ## every notebook from a fresh kernel, on few customers
+	@$(PYTEST) --durations=12 tests/notebooks/test_every_notebook.py
 
-# The longest test waits for one thing at a time, so there is room beside it for the notebooks.
-test-notebooks:
-	@mkdir -p _build
-	@$(BIN)/python -m pytest --nbmake --nbmake-timeout=1800 -p no:xdist --override-ini testpaths=notebooks \
-		-p tests.small_lake > _build/notebooks.log 2>&1; status=$$?; cat _build/notebooks.log; exit $$status
-
-test-fast: setup lint ## the inner loop while writing, under 90 s
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow"
+test-fast: setup lint ## the inner loop while writing, about a minute
+	@$(PYTEST) -q -m "not slow"
 
 bench: setup ## the measured comparisons
 	@$(BIN)/python -m benchmarks

@@ -80,7 +80,7 @@ def cloud(tmp_path_factory):
     """Buckets for the lake and the code, the latter filled as `churnlab cloud upload` fills it."""
     need(CONNECTOR)
     folder = tmp_path_factory.mktemp("cloud")
-    with pytest.MonkeyPatch.context() as patch, storage_server(requests=folder / "requests") as url:
+    with pytest.MonkeyPatch.context() as patch, storage_server(300, folder / "requests") as url:
         for name, value in arrow_variables(url, folder).items():
             patch.setenv(name, value)
         patch.setenv("STORAGE_EMULATOR_HOST", url)
