@@ -21,7 +21,8 @@ unexport SPARK_HOME SPARK_CONF_DIR PYTHONPATH PYSPARK_PYTHON PYSPARK_DRIVER_PYTH
 # Kernels keep their history here, not in your home.
 export IPYTHONDIR := $(CURDIR)/_build/ipython
 
-# Three workers: while one waits for a JVM, a browser or a server, two keep both cores busy.
+# Three workers: while one waits for a JVM, a browser or a server, two keep both cores busy. The fast
+# tests hardly wait, and each worker imports everything first, so two of them are enough.
 WORKERS ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
@@ -101,7 +102,7 @@ test-notebooks: setup $(AIRFLOW_READY) ## every notebook from a fresh kernel, on
 	@$(PYTEST) --durations=12 tests/notebooks/test_every_notebook.py
 
 test-fast: setup lint ## the inner loop while writing, about a minute
-	@$(PYTEST) -q -m "not slow"
+	@$(PYTEST) -n 2 -q -m "not slow"
 
 bench: setup ## the measured comparisons
 	@$(BIN)/python -m benchmarks

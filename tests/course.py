@@ -81,7 +81,8 @@ class Course:
             result = NotebookRun(paths.NOTEBOOKS / f"{name}.ipynb", CELL_SECONDS).execute()
         nbformat.write(result.nb, copy)
         failure = result.error and f"{result.error.summary}\n{result.error.trace}"
-        return {"seconds": time.monotonic() - started, "failure": failure}
+        seconds = time.monotonic() - started
+        return {"ended": time.time(), "seconds": seconds, "failure": failure}
 
     def customers(self) -> Path:
         """Return the file of the few customers: of the real ones, else generated."""
@@ -116,12 +117,13 @@ class Course:
         return self.build / "book" / "_build" / "html"
 
     def _write_record(self) -> None:
-        runs = []
-        for name in NAMES:
-            copy = self.executed(name)
-            seconds = json.loads(copy.with_suffix(".json").read_text(encoding="utf-8"))["seconds"]
-            runs.append(runner.module_run(copy, seconds))
-        runner.write_record(runs, datetime.now(UTC), str(self.lake), copy.parent)
+        copies = [self.executed(name) for name in NAMES]
+        said = [json.loads(c.with_suffix(".json").read_text(encoding="utf-8")) for c in copies]
+        started = datetime.fromtimestamp(min(s["ended"] - s["seconds"] for s in said), UTC)
+        runs = [
+            runner.module_run(copy, s["seconds"]) for copy, s in zip(copies, said, strict=True)
+        ]
+        runner.write_record(runs, started, str(self.lake), copies[0].parent)
 
     def churnlab(self, *arguments: str) -> subprocess.CompletedProcess:
         """Run a command of the course in its environment."""
