@@ -33,7 +33,7 @@ COMPILED = --quiet --compile-bytecode
 RUN_OPTIONS = --data $(DATA) $(if $(ROWS),--rows $(ROWS)) $(if $(filter-out 0,$(QUICK)),--quick)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course run export book serve lab airflow doctor test test-fast test-notebooks lint bench lock clean clean-env
+.PHONY: help environments setup course run export book serve lab airflow doctor test test-fast test-notebooks lint bench lock clean clean-env
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -63,6 +63,8 @@ $(INFRA_READY): $(READY) requirements/infra.txt
 	@test -x $(INFRA_VENV)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(INFRA_VENV)
 	@$(BIN)/uv pip sync --quiet --python $(INFRA_VENV)/bin/python requirements/infra.txt
 	@touch $(INFRA_READY)
+
+environments: $(READY) $(AIRFLOW_READY) $(INFRA_READY)
 
 setup: $(READY) ## create the environment from the lock
 

@@ -120,9 +120,7 @@ class Course:
         copies = [self.executed(name) for name in NAMES]
         said = [json.loads(c.with_suffix(".json").read_text(encoding="utf-8")) for c in copies]
         started = datetime.fromtimestamp(min(s["ended"] - s["seconds"] for s in said), UTC)
-        runs = [
-            runner.module_run(copy, s["seconds"]) for copy, s in zip(copies, said, strict=True)
-        ]
+        runs = [runner.module_run(copy, s["seconds"]) for copy, s in zip(copies, said, strict=True)]
         runner.write_record(runs, started, str(self.lake), copies[0].parent)
 
     def churnlab(self, *arguments: str) -> subprocess.CompletedProcess:
