@@ -49,18 +49,10 @@ CUSTOMER = {
 # Workers take the groups in this order. Whoever needs a notebook that nobody has run runs it, so
 # the order is only about time: long ones begin early, and a chain's second part begins when
 # the first is likely to be done.
-ORDER = (
-    "course",
-    "library",
-    "cloud",
-    "job",
-    "storage",
-    "pipeline",
-    "airflow",
-    "batches",
-    "cluster",
-)
-ORDER += ("basics", "quality", "function", "terraform", "serving", "data", "book")
+ORDER = """
+course job library cloud storage pipeline airflow batches cluster basics
+quality function terraform serving data book
+""".split()
 
 
 def pytest_collection_modifyitems(items):
