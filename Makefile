@@ -21,10 +21,19 @@ unexport SPARK_HOME SPARK_CONF_DIR PYTHONPATH PYSPARK_PYTHON PYSPARK_DRIVER_PYTH
 # Kernels keep their history here, not in your home.
 export IPYTHONDIR := $(CURDIR)/_build/ipython
 
+# Three workers: while one waits for a JVM, a browser or a server, two keep both cores busy. The fast
+# tests hardly wait, and each worker imports everything first, so two of them are enough.
+WORKERS ?= 3
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
+# uv leaves compiling to the first import, and where PYTHONDONTWRITEBYTECODE is set to every import:
+# half a minute once saves every kernel, worker and task of Airflow a second or two.
+COMPILED = --quiet --compile-bytecode
+
 RUN_OPTIONS = --data $(DATA) $(if $(ROWS),--rows $(ROWS)) $(if $(filter-out 0,$(QUICK)),--quick)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course run export book serve lab airflow doctor test test-fast test-code test-notebooks lint bench lock clean clean-env
+.PHONY: help environments setup course run export book serve lab airflow doctor test test-fast test-notebooks lint bench lock clean clean-env
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,7 +44,7 @@ $(READY): requirements/course.txt pyproject.toml $(wildcard churnlab/spark_conf/
 	@echo "Setting up $(VENV) with $(PYTHON) (once, about 2 minutes) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -E '^uv==' requirements/course.txt)"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/course.txt
+	@$(BIN)/uv pip install $(COMPILED) --python $(BIN)/python -r requirements/course.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@$(BIN)/churnlab setup
 	@touch $(READY)
@@ -44,7 +53,7 @@ $(READY): requirements/course.txt pyproject.toml $(wildcard churnlab/spark_conf/
 $(AIRFLOW_READY): $(READY) requirements/airflow.txt
 	@echo "Setting up $(AIRFLOW_VENV) (once, about a minute) ..."
 	@test -x $(AIRFLOW_VENV)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(AIRFLOW_VENV)
-	@$(BIN)/uv pip sync --quiet --python $(AIRFLOW_VENV)/bin/python requirements/airflow.txt
+	@$(BIN)/uv pip sync $(COMPILED) --python $(AIRFLOW_VENV)/bin/python requirements/airflow.txt
 	@$(BIN)/churnlab airflow --kernel
 	@touch $(AIRFLOW_READY)
 
@@ -54,6 +63,8 @@ $(INFRA_READY): $(READY) requirements/infra.txt
 	@test -x $(INFRA_VENV)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(INFRA_VENV)
 	@$(BIN)/uv pip sync --quiet --python $(INFRA_VENV)/bin/python requirements/infra.txt
 	@touch $(INFRA_READY)
+
+environments: $(READY) $(AIRFLOW_READY) $(INFRA_READY)
 
 setup: $(READY) ## create the environment from the lock
 
@@ -87,19 +98,13 @@ lint: setup
 
 test: setup $(AIRFLOW_READY) $(INFRA_READY) lint ## everything the CI runs
 	@$(BIN)/churnlab export --check
-	@$(MAKE) --no-print-directory -j 2 test-code test-notebooks
+	@$(PYTEST) --durations=40 -p tests.minutes
 
-test-code:
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+test-notebooks: setup $(AIRFLOW_READY) ## every notebook from a fresh kernel, on few customers
+	@$(PYTEST) --durations=12 tests/notebooks/test_every_notebook.py
 
-# The longest test waits for one thing at a time, so there is room beside it for the notebooks.
-test-notebooks:
-	@mkdir -p _build
-	@$(BIN)/python -m pytest --nbmake --nbmake-timeout=1800 -p no:xdist --override-ini testpaths=notebooks \
-		-p tests.small_lake > _build/notebooks.log 2>&1; status=$$?; cat _build/notebooks.log; exit $$status
-
-test-fast: setup lint ## the inner loop while writing, under 90 s
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow"
+test-fast: setup lint ## the inner loop while writing, about a minute
+	@$(PYTEST) -n 2 -q -m "not slow"
 
 bench: setup ## the measured comparisons
 	@$(BIN)/python -m benchmarks

@@ -90,10 +90,13 @@ def run_notebook(
             f"The run up to there is in {partial}.",
         ) from error
     partial.replace(output)
-    executed = nbformat.read(output, as_version=4)
-    return ModuleRun(
-        notebook.stem, _title(executed), time.monotonic() - started, glued(executed, "headline")
-    )
+    return module_run(output, time.monotonic() - started)
+
+
+def module_run(executed: Path, seconds: float) -> ModuleRun:
+    """Return what an executed copy says of the run that made it."""
+    notebook = nbformat.read(executed, as_version=4)
+    return ModuleRun(executed.stem, _title(notebook), seconds, glued(notebook, "headline"))
 
 
 def check_parameters(notebooks: list[Path], parameters: dict) -> None:
@@ -118,9 +121,14 @@ def glued(notebook: nbformat.NotebookNode, name: str) -> str:
     return ""
 
 
-def write_record(modules: list[ModuleRun], started: datetime, lake: str) -> Path:
-    """Write what the status page of the book shows: run times, data source, versions."""
-    target = paths.EXECUTED / "run.json"
+def write_record(
+    modules: list[ModuleRun], started: datetime, lake: str, folder: Path | None = None
+) -> Path:
+    """Write what the status page of the book shows: run times, data source, versions.
+
+    ``folder`` has the executed copies; those of the course if it is None.
+    """
+    target = (folder or paths.EXECUTED) / "run.json"
     known = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {}
     ran = {run["name"]: run for run in known.get("modules", [])}
     ran |= {module.name: asdict(module) for module in modules}

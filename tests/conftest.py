@@ -1,9 +1,8 @@
-"""What several tests share: a session, a lake, raw customers, the course in quick mode."""
+"""What several tests share: a session, a lake, raw customers, the course, the order of the groups."""
 
 import importlib
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -47,13 +46,23 @@ CUSTOMER = {
 }
 
 
+# Workers take the groups in this order. Whoever needs a notebook that nobody has run runs it, so
+# the order is only about time: long ones begin early, and a chain's second part begins when
+# the first is likely to be done.
+ORDER = """
+course job library cloud storage pipeline airflow batches cluster basics
+quality function terraform serving data book
+""".split()
+
+
 def pytest_collection_modifyitems(items):
-    """Begin with the longest chain: whatever begins late is what everybody waits for."""
-    items.sort(key=lambda item: "course" not in _groups(item))  # stable: the rest keeps its order
+    """Bring the groups into their order; what is in no group fills the gaps at the end."""
+    items.sort(key=_place)  # stable: tests of one place keep their order
 
 
-def _groups(item) -> list[str]:
-    return [mark.args[0] for mark in item.iter_markers("xdist_group") if mark.args]
+def _place(item) -> int:
+    groups = [mark.args[0] for mark in item.iter_markers("xdist_group") if mark.args]
+    return min((ORDER.index(g) for g in groups if g in ORDER), default=len(ORDER))
 
 
 @pytest.fixture(scope="session")
@@ -127,21 +136,18 @@ def environment_without_java(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def course(tmp_path_factory) -> Path:
-    """The course in quick mode and its book, built once, without any Java but the lock's.
+def course(tmp_path_factory):
+    """The course's notebooks, its lake and its book, each made once for all workers.
 
-    Returns the build folder: lake/, executed/ and the book.
+    Everything runs without any Java but the lock's.
     """
-    build = paths.ROOT / "_build" / "test"
-    shutil.rmtree(build, ignore_errors=True)
-    env = environment_without_java(tmp_path_factory.mktemp("no-java"))
-    env |= {"CHURNLAB_BUILD": str(build), "CHURNLAB_LAKE": str(build / "lake")}
-    churnlab = str(Path(sys.executable).with_name("churnlab"))
-    commands = [["run", "--quick", "-p", f"pipeline_id={PAGE_RUN}"], ["book"]]
-    for command in commands:
-        done = subprocess.run([churnlab, *command], env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return build
+    from tests.course import course_in
+
+    build = shared_folder(tmp_path_factory) / "course"
+    return course_in(build, environment_without_java(tmp_path_factory.mktemp("no-java")))
 
 
-PAGE_RUN = "the-page"
+def shared_folder(tmp_path_factory) -> Path:
+    """Return the temporary folder of this run of the tests, the same for every worker."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base

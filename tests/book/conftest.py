@@ -18,10 +18,10 @@ sys.path.insert(0, str(paths.ROOT / "book" / "_ext"))
 
 @pytest.fixture(scope="session")
 def book(request) -> Path:
-    """The folder of the built book: that of the quick course, or the one CHURNLAB_BOOK names."""
+    """The folder of the built book: made of the notebooks as nbmake ran them, or the one CHURNLAB_BOOK names."""
     if named := os.environ.get("CHURNLAB_BOOK"):
         return Path(named)
-    return request.getfixturevalue("course") / "book" / "_build" / "html"
+    return request.getfixturevalue("course").book()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 from churnlab import paths
 
 # One worker of pytest-xdist opens the pages once for all tests (with --dist loadgroup or loadfile).
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("course")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("book")]
 
 SCREENSHOTS = paths.BUILD / "screenshots"
 DESKTOP = {"width": 1366, "height": 900}
@@ -84,19 +84,23 @@ def screenshot(page, name: str, width: str) -> None:
     page.screenshot(path=path, full_page=True, clip=clip)
 
 
+def new_page(browser):
+    """Return a fresh page at desktop width, patient on a machine that does much else."""
+    page = browser.new_page(viewport=DESKTOP)
+    page.set_default_timeout(300_000)
+    return page
+
+
 def open_page(page, address: str) -> None:
     """Open a page and wait until its diagrams and formulas are drawn."""
     page.goto(address, wait_until="networkidle")
-    page.wait_for_function(
-        DRAWN,
-        timeout=20_000,
-    )
+    page.wait_for_function(DRAWN)
 
 
 @pytest.fixture(scope="module")
 def visits(browser, book, site) -> dict[str, Visit]:
     """Every page of the book, opened once at desktop width and once at phone width."""
-    page = browser.new_page(viewport=DESKTOP)
+    page = new_page(browser)
     visit = Visit()
 
     def note_console(message):
@@ -134,7 +138,7 @@ def visits(browser, book, site) -> dict[str, Visit]:
 @pytest.fixture
 def page(browser):
     """A fresh page at desktop width."""
-    page = browser.new_page(viewport=DESKTOP)
+    page = new_page(browser)
     yield page
     page.close()
 

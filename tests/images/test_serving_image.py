@@ -57,11 +57,11 @@ def serving(infra_tools: Path, log: Path, **variables: str) -> Iterator[str]:
             stderr=subprocess.STDOUT,
         )
         try:
-            assert listens(process, port, 30), log.read_text()
+            assert listens(process, port, 300), log.read_text()
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
-            process.wait(timeout=30)
+            process.wait(timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def server(infra_tools, models, tmp_path_factory) -> Iterator[str]:
 
 
 def answer(server: str, body: object) -> requests.Response:
-    return requests.post(f"{server}/v1/answer", json=body, timeout=10)
+    return requests.post(f"{server}/v1/answer", json=body, timeout=60)
 
 
 def sigmoid(score: float) -> float:
@@ -86,8 +86,8 @@ def sigmoid(score: float) -> float:
 
 
 def test_the_health_route_says_ready(server):
-    assert requests.get(f"{server}/alive", timeout=10).status_code == 200
-    assert requests.get(f"{server}/health", timeout=10).status_code == 404
+    assert requests.get(f"{server}/alive", timeout=60).status_code == 200
+    assert requests.get(f"{server}/health", timeout=60).status_code == 404
 
 
 def test_instances_are_objects_of_columns(server):
@@ -131,25 +131,25 @@ def test_a_bad_request_is_answered_with_what_is_wrong(server, body, says):
 
 
 def test_a_body_that_is_not_json_is_answered_with_what_is_wrong(server):
-    done = requests.post(f"{server}/v1/answer", data=b"tenure=2", timeout=10)
+    done = requests.post(f"{server}/v1/answer", data=b"tenure=2", timeout=60)
     assert done.status_code == 400
     assert "not JSON" in done.json()["error"]
 
 
 def test_the_model_is_read_from_a_bucket_and_may_have_one_wide_input(infra_tools, models, tmp_path):
-    with storage_server() as storage:
-        requests.post(f"{storage}/storage/v1/b", json={"name": "lake"}, timeout=10)
+    with storage_server(300) as storage:
+        requests.post(f"{storage}/storage/v1/b", json={"name": "lake"}, timeout=60)
         content = (models / "wide" / "model.onnx").read_bytes()
         upload = f"{storage}/upload/storage/v1/b/lake/o?uploadType=media&name=models/v1/model.onnx"
-        assert requests.post(upload, data=content, timeout=10).ok
+        assert requests.post(upload, data=content, timeout=60).ok
         uri = in_bucket("lake/models/v1/", storage)
         with serving(infra_tools, tmp_path / "log", AIP_STORAGE_URI=uri) as address:
-            assert requests.get(f"{address}/health", timeout=10).status_code == 200
+            assert requests.get(f"{address}/health", timeout=60).status_code == 200
             body = {"instances": [[1, 2, 3.5], {"features": [0, 0, -1]}]}
-            done = requests.post(f"{address}/predict", json=body, timeout=10)
+            done = requests.post(f"{address}/predict", json=body, timeout=60)
             assert done.json() == {"predictions": [{"total": 6.5}, {"total": -1.0}]}
             uneven = {"instances": [[1, 2, 3], [1, 2]]}
-            done = requests.post(f"{address}/predict", json=uneven, timeout=10)
+            done = requests.post(f"{address}/predict", json=uneven, timeout=60)
             assert done.json() == {"error": "instance 1: 'features' takes 3 values, not 2"}
 
 
@@ -171,7 +171,7 @@ def test_a_server_that_cannot_serve_says_why_and_ends(infra_tools, tmp_path, var
     filled = {key: value.format(folder=tmp_path) for key, value in variables.items()}
     command = [str(infra_tools / "python"), str(SERVER)]
     done = subprocess.run(
-        command, env=environment(**filled), capture_output=True, text=True, timeout=60
+        command, env=environment(**filled), capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")

@@ -130,7 +130,7 @@ def standing_provider(terraform: Terraform, tools: Path, schema: Path) -> Iterat
         yield
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=300)
 
 
 @pytest.fixture(scope="session")

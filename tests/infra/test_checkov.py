@@ -44,7 +44,7 @@ def report(infra_tools, tmp_path_factory) -> dict:
         env=offline(folder),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1800,
     )
     assert done.returncode == 1, f"the planted bucket must fail: {done.stdout}{done.stderr}"
     return json.loads(done.stdout)

@@ -1,14 +1,17 @@
 """The page is the job: a notebook and its exported script write the same tables."""
 
+from pathlib import Path
+
 import pytest
 
 from churnlab import submit
-from tests.conftest import PAGE_RUN
+from tests.conftest import environment_without_java
+from tests.course import course_in
 from tests.same_rows import approximately, order
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("course")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("job")]
 
-JOB_RUN = "the-job"
+PAGE_RUN, JOB_RUN = "the-page", "the-job"
 STEPS = {
     "preprocessing": [],
     "model_training": [],
@@ -34,11 +37,22 @@ TABLES = (
 
 
 @pytest.fixture(scope="module")
-def closing_lines(course) -> dict[str, str]:
-    """Run every script by spark-submit on the input of the course run; return the last lines."""
+def lake(tmp_path_factory) -> Path:
+    """A lake that the pages wrote by papermill, on few customers, without any Java but the lock's."""
+    folder = tmp_path_factory.mktemp("page")
+    pages = course_in(folder, environment_without_java(folder / "no-java"))
+    modules = ["03", *(step.replace("_", "-") for step in STEPS)]
+    done = pages.churnlab("run", *modules, "--quick", "-p", f"pipeline_id={PAGE_RUN}")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return pages.lake
+
+
+@pytest.fixture(scope="module")
+def closing_lines(lake) -> dict[str, str]:
+    """Run every script by spark-submit on the input of the pages; return the last lines."""
     lines = {}
     for step, options in STEPS.items():
-        arguments = ["--pipeline-id", JOB_RUN, "--lake", str(course / "lake"), *options]
+        arguments = ["--pipeline-id", JOB_RUN, "--lake", str(lake), *options]
         done = submit.run_script(step, arguments, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         lines[step] = done.stdout.strip().splitlines()[-1]
@@ -46,11 +60,11 @@ def closing_lines(course) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def rows_of(spark, course, closing_lines):
+def rows_of(spark, lake, closing_lines):
     """Return a function: a run's rows of a table, without run columns, in a fixed order."""
     import common_utils
 
-    root = common_utils.dataset_root(str(course / "lake"), "churn")
+    root = common_utils.dataset_root(str(lake), "churn")
 
     def rows_of(name: str, run: str) -> list[dict]:
         table = common_utils.read_table(spark, root, name, run)

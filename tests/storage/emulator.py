@@ -25,7 +25,7 @@ INSTALL_EXTENSION = "from duckdb_extensions import import_extension; import_exte
 
 
 @contextmanager
-def bigquery_server(folder: Path, patience: float = 60) -> Iterator[str]:
+def bigquery_server(folder: Path, patience: float = 300) -> Iterator[str]:
     """Run the emulator on loopback for a while and yield its URL; a folder is its home."""
     tools, port = paths.INFRA_CHECKS / "bin", free_port()
     env = os.environ | {"HOME": str(folder), "TMPDIR": str(folder)}

@@ -38,6 +38,7 @@ pytestmark = pytest.mark.xdist_group("storage")
 LAKE, CODE = "gs://lake", "gs://code"
 DATASET = f"{LAKE}/warehouse/churn"
 OTHER_RUN = "yesterday"
+SEVERAL = Path(__file__).with_name("several.py")
 
 
 @dataclass
@@ -50,14 +51,20 @@ class Cloud:
 
     def submit(self, step: str, folder: Path, *more: str) -> None:
         """Run a script of the code bucket as a batch does, from a working folder."""
-        names = ("common_utils", "batch_scoring", step)
-        library, _, script = (f"{CODE}/{name}.py" for name in names)
+        self._submit(step, ("common_utils", "batch_scoring"), folder, options(step, LAKE, *more))
+
+    def submit_several(self, steps: dict[str, list[str]], folder: Path) -> None:
+        """Run scripts of the code bucket one after another, as one batch that starts Spark once."""
+        words = json.dumps([[step, *options(step, LAKE, *more)] for step, more in steps.items()])
+        self._submit("several", ("common_utils", *steps), folder, [words])
+
+    def _submit(self, script: str, libraries, folder: Path, arguments: list[str]) -> None:
         spark_submit = str(Path(sys.executable).with_name("spark-submit"))
         conf = [word for pair in self.settings.items() for word in ("--conf", "=".join(pair))]
-        command = [spark_submit, *conf, "--py-files", library, script]
+        conf += ["--py-files", ",".join(f"{CODE}/{name}.py" for name in libraries)]
         noted = self.requests.stat().st_size
         done = subprocess.run(
-            [*command, *options(step, LAKE, *more)],
+            [spark_submit, *conf, f"{CODE}/{script}.py", *arguments],
             env=submit.submit_environment(),
             cwd=folder,
             capture_output=True,
@@ -73,14 +80,14 @@ def cloud(tmp_path_factory):
     """Buckets for the lake and the code, the latter filled as `churnlab cloud upload` fills it."""
     need(CONNECTOR)
     folder = tmp_path_factory.mktemp("cloud")
-    with pytest.MonkeyPatch.context() as patch, storage_server(requests=folder / "requests") as url:
+    with pytest.MonkeyPatch.context() as patch, storage_server(300, folder / "requests") as url:
         for name, value in arrow_variables(url, folder).items():
             patch.setenv(name, value)
         patch.setenv("STORAGE_EMULATOR_HOST", url)
         patch.delenv("CHURNLAB_RAW_CSV", raising=False)
         for bucket in ("lake", "code"):
             storage_client().create_bucket(bucket)
-        for script in paths.SCRIPTS.glob("*.py"):
+        for script in [*paths.SCRIPTS.glob("*.py"), SEVERAL]:
             storage_client().bucket("code").blob(script.name).upload_from_filename(script)
         fast = {"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2"}
         fast |= {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"}
@@ -167,10 +174,8 @@ def finished(cloud, spark, local_lake, raw_file, tmp_path_factory) -> Cloud:
     for path in filter(Path.is_file, other.rglob("*")):
         bucket.blob(str(path.relative_to(other))).upload_from_filename(path)
     bucket.blob("incoming/customers.csv").upload_from_filename(raw_file)
-    source = ("--source", f"{LAKE}/incoming/customers.csv")
-    cloud.submit("customer_data", elsewhere, *source)
-    for step in STEPS:
-        cloud.submit(step, elsewhere)
+    source = ["--source", f"{LAKE}/incoming/customers.csv"]
+    cloud.submit_several({"customer_data": source} | {step: [] for step in STEPS}, elsewhere)
     assert os.listdir(elsewhere) == []
     return cloud
 

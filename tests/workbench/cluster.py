@@ -21,8 +21,8 @@ from churnlab import paths
 from churnlab.spark_home import SPARK_HOME
 
 WORKERS = 2
-START_SECONDS = 60
-NOTEBOOK_SECONDS = 600
+START_SECONDS = 300  # of a machine that does much else
+NOTEBOOK_SECONDS = 1800
 COVER = """
 while [ "$1" != -- ]; do if [ -d "$1" ]; then mount -t tmpfs -o size=1m none "$1"; fi; shift; done
 shift; exec "$@"

@@ -70,7 +70,7 @@ def machine(tmp_path_factory):
     for folder in (machine.code, machine.lake, machine.notebooks):
         folder.mkdir(parents=True)
     shutil.copy(paths.SCRIPTS / "common_utils.py", machine.code)
-    write_raw(machine.lake, invented_customers(1200))
+    write_raw(machine.lake, invented_customers(600))
     with spark_cluster(root / "cluster", [*checkout(), machine.folder, machine.code]) as master:
         machine.prepare(master)
         yield machine
@@ -86,20 +86,28 @@ def course(machine) -> list[str]:
     return list(PARAMETERS)
 
 
-def beginning(machine: KernelMachine, name: str, *cells: str, instead: str = "") -> Path:
-    """Write the preprocessing notebook's cells up to the library's, and then others.
+@pytest.fixture(scope="module")
+def questions(machine) -> tuple[list, str]:
+    """Ask the executors without and with the library; return the cells and the last words.
 
-    ``instead`` takes the place of the line that sends the library.
+    The preprocessing notebook's cells start the session, but find the library by themselves.
     """
     notebook = nbformat.read(paths.NOTEBOOKS / "04-preprocessing.ipynb", as_version=4)
     [last] = [n for n, cell in enumerate(notebook.cells) if SENDS_THE_LIBRARY in cell.source]
     notebook.cells = notebook.cells[: last + 1]
-    source = notebook.cells[-1].source
-    notebook.cells[-1].source = source.replace(SENDS_THE_LIBRARY, instead or SENDS_THE_LIBRARY)
-    notebook.cells += [new_code_cell(source) for source in cells]
-    path = machine.notebooks / f"{name}.ipynb"
+    sends = notebook.cells[-1].source
+    notebook.cells[-1].source = sends.replace(SENDS_THE_LIBRARY, FINDS_IT_ALONE)
+    ask = f"notebooks = {str(paths.NOTEBOOKS)!r}\n{ASK_EXECUTORS}"
+    may_fail = {"tags": ["raises-exception"]}
+    notebook.cells += [new_code_cell(ask, metadata=may_fail), new_code_cell(sends)]
+    notebook.cells += [new_code_cell(f"{ask}\n{SEE_NO_NOTEBOOKS}", metadata=may_fail)]
+    notebook.cells += [new_code_cell(READ_A_FILE_OF_THE_KERNEL)]
+    path = machine.notebooks / "questions.ipynb"
     nbformat.write(notebook, path)
-    return path
+    done = machine.run(path)
+    assert done.returncode != 0, "The file of the kernel was found."
+    executed = nbformat.read(machine.executed(path), as_version=4)
+    return [cell for cell in executed.cells if ASK_EXECUTORS in cell.source], done.stderr
 
 
 def test_notebooks_04_to_07_run_unmodified_and_write_to_the_lake(machine, course):
@@ -115,22 +123,17 @@ def test_nothing_stays_in_the_kernels_folder_nor_of_the_examples_in_the_lake(mac
 
 
 @SEPARATE_DISKS
-def test_executors_have_the_library_that_was_sent_but_no_file_of_the_kernel(machine):
-    ask = f"notebooks = {str(paths.NOTEBOOKS)!r}\n{ASK_EXECUTORS}\n{SEE_NO_NOTEBOOKS}"
-    notebook = beginning(machine, "local-file", ask, READ_A_FILE_OF_THE_KERNEL)
-    done = machine.run(notebook)
-    executed = nbformat.read(machine.executed(notebook), as_version=4)
-    [asked] = [cell for cell in executed.cells if ASK_EXECUTORS in cell.source]
+def test_executors_have_the_library_that_was_sent_but_no_file_of_the_kernel(machine, questions):
+    (_, asked), last_words = questions
     master, *files = asked.outputs[0].text.split()
     assert re.match(r"spark://127\.0\.0\.1:\d+$", master)
     below = [Path(file).relative_to(machine.folder.parent / "cluster").parts[:2] for file in files]
     assert below == [("worker-0", "work"), ("worker-1", "work")]
-    assert done.returncode != 0
-    assert "SparkFileNotFoundException" in done.stderr
+    assert [output.output_type for output in asked.outputs] == ["stream"]
+    assert "SparkFileNotFoundException" in last_words
 
 
-def test_executors_miss_a_library_that_was_not_sent(machine):
-    ask = f"notebooks = '.'\n{ASK_EXECUTORS}"
-    done = machine.run(beginning(machine, "not-sent", ask, instead=FINDS_IT_ALONE))
-    assert done.returncode != 0
-    assert "No module named 'common_utils'" in done.stderr
+def test_executors_miss_a_library_that_was_not_sent(questions):
+    (asked, _), _ = questions
+    assert [output.output_type for output in asked.outputs] == ["error"]
+    assert "No module named 'common_utils'" in asked.outputs[0].evalue
