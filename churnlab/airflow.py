@@ -23,7 +23,7 @@ import requests
 
 from churnlab import paths
 from churnlab.errors import CourseError
-from churnlab.standins.rest import free_port
+from churnlab.standins.ports import listening_port, spare_port
 from churnlab.standins.server import Addresses, stand_ins
 
 ENVIRONMENT = paths.AIRFLOW
@@ -156,13 +156,16 @@ def running_airflow(
     Airflow. Raises CourseError if it does not come up; no process is left in either case.
     """
     env = airflow_environment(home, lake)
-    port = free_port(port)
+    port = spare_port(port)
     url = f"http://127.0.0.1:{port}"
     with stand_ins(storage or paths.BUILD / "cloud") as addresses:
         env |= addresses.variables() | {
             "AIRFLOW__API__PORT": str(port),
             "AIRFLOW__API__BASE_URL": url,
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+            # Its two servers of logs have fixed ports, which another Airflow would not get.
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(spare_port()),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(spare_port()),
             "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "True",  # as in production
         }
         env |= settings
@@ -177,14 +180,18 @@ def running_airflow(
                 start_new_session=True,  # a Ctrl-C is ours to pass on, in the right order
             )
             try:
-                wait_until_healthy(url, process, Path(log.name))
+                wait_until_healthy(port, process, Path(log.name))
                 yield Airflow(url, process, addresses)
             finally:
                 stop_all(process)
 
 
-def wait_until_healthy(url: str, process: subprocess.Popen, log: Path) -> None:
-    """Wait until every part of Airflow says that it is healthy. Raises CourseError."""
+def wait_until_healthy(port: int, process: subprocess.Popen, log: Path) -> None:
+    """Wait until this Airflow listens and says that each of its parts is healthy.
+
+    Raises CourseError.
+    """
+    url = f"http://127.0.0.1:{listening_port(process, START_SECONDS, port)}"
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:

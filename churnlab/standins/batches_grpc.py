@@ -9,8 +9,11 @@ from google.protobuf import empty_pb2
 
 from churnlab.standins.api import ApiError
 from churnlab.standins.batches import BatchService
+from churnlab.standins.ports import taken
 
 SERVICE = "google.cloud.dataproc.v1.BatchController"
+# gRPC would let two servers have one port, and calls would go to either.
+ALONE = [("grpc.so_reuseport", 0)]
 
 
 class _Operations(operations_pb2_grpc.OperationsServicer):
@@ -28,7 +31,10 @@ class _Operations(operations_pb2_grpc.OperationsServicer):
 
 
 def serve_grpc(service: BatchService, port: int = 0) -> tuple[grpc.Server, str]:
-    """Serve on loopback; return the server and its address, host:port."""
+    """Serve on loopback; return the server and its address, host:port.
+
+    Raises CourseError if the port is taken.
+    """
 
     def create(request, context):
         return _answer(context, service.create_batch, request)
@@ -67,12 +73,13 @@ def serve_grpc(service: BatchService, port: int = 0) -> tuple[grpc.Server, str]:
         ),
         "DeleteBatch": method(delete, dataproc.DeleteBatchRequest, nothing),
     }
-    # Two programs must not share a port without knowing.
-    options = [("grpc.so_reuseport", 0)]
-    server = grpc.server(ThreadPoolExecutor(8, "grpc"), options=options)
+    server = grpc.server(ThreadPoolExecutor(8, "grpc"), options=ALONE)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
     operations_pb2_grpc.add_OperationsServicer_to_server(_Operations(service), server)
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    try:
+        bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    except RuntimeError as error:
+        raise taken(port) from error
     server.start()
     return server, f"127.0.0.1:{bound}"
 

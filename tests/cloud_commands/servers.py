@@ -22,6 +22,7 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from churnlab.standins.batches_grpc import ALONE
 from churnlab.standins.rest import HTTP_STATUS, serve_app
 
 
@@ -197,7 +198,7 @@ class _Handler(grpc.GenericRpcHandler):
 @contextmanager
 def serve_grpc(project: Project) -> Iterator[str]:
     """Serve the gRPC faces of a project; yield host:port."""
-    server = grpc.server(ThreadPoolExecutor(4), handlers=[_Handler(project)])
+    server = grpc.server(ThreadPoolExecutor(4), handlers=[_Handler(project)], options=ALONE)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:

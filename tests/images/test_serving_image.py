@@ -11,8 +11,7 @@ import pytest
 import requests
 
 from churnlab import paths
-from churnlab.standins.functions import listens
-from churnlab.standins.rest import free_port
+from churnlab.standins.ports import start_on_a_port
 from churnlab.standins.storage import storage_server
 
 SERVER = paths.INFRA / "images" / "serving" / "server.py"
@@ -47,17 +46,20 @@ def models(infra_tools, tmp_path_factory) -> Path:
 @contextmanager
 def serving(infra_tools: Path, log: Path, **variables: str) -> Iterator[str]:
     """Run the server for a while and yield its address."""
-    port = free_port()
     command = [str(infra_tools / "python"), str(SERVER)]
     with log.open("w") as output:
-        process = subprocess.Popen(
-            command,
-            env=environment(AIP_HTTP_PORT=str(port), **variables),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+
+        def start(port: int) -> subprocess.Popen:
+            return subprocess.Popen(
+                command,
+                env=environment(AIP_HTTP_PORT=str(port), **variables),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+        process, port = start_on_a_port(start, patience=120)
         try:
-            assert listens(process, port, 300), log.read_text()
+            assert port, log.read_text()
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -10,7 +11,6 @@ import pytest
 import requests
 
 from churnlab import paths
-from churnlab.standins.rest import free_port
 
 # It starts processes; one worker is enough for them.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("function")]
@@ -228,8 +228,10 @@ def test_a_request_leaves_one_line_of_json_with_its_trace(cloud, function):
 
 
 def test_an_unreachable_vertex_ai_is_a_503(start_function):
-    function = start_function(CHURNLAB_VERTEX_URL=f"http://127.0.0.1:{free_port()}")
-    answer = post(function)
+    with socket.socket() as silent:  # bound, so that nobody else can listen there
+        silent.bind(("127.0.0.1", 0))
+        url = "http://{}:{}".format(*silent.getsockname())
+        answer = post(start_function(CHURNLAB_VERTEX_URL=url))
     assert answer.status_code == 503
     assert not INTERNAL.search(answer.json()["error"])
 

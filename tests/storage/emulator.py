@@ -15,8 +15,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from churnlab import bigquery_tables, paths
-from churnlab.standins.functions import listens
-from churnlab.standins.rest import free_port
+from churnlab.standins.ports import start_on_a_port
 
 PROJECT = "demo"
 PACKAGE = "bqemulator/cli.py"
@@ -27,17 +26,24 @@ INSTALL_EXTENSION = "from duckdb_extensions import import_extension; import_exte
 @contextmanager
 def bigquery_server(folder: Path, patience: float = 300) -> Iterator[str]:
     """Run the emulator on loopback for a while and yield its URL; a folder is its home."""
-    tools, port = paths.INFRA_CHECKS / "bin", free_port()
+    tools = paths.INFRA_CHECKS / "bin"
     env = os.environ | {"HOME": str(folder), "TMPDIR": str(folder)}
     subprocess.run([tools / "python", "-c", INSTALL_EXTENSION], env=env, check=True)
     command = [tools / "bqemulator", "start", "--project", PROJECT, "--log-level", "error"]
-    command += ["--rest-port", str(port), "--grpc-port", str(free_port())]
     with (folder / "output").open("wb") as output:
-        process = subprocess.Popen(
-            command, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
+
+        def start(port: int) -> subprocess.Popen:
+            return subprocess.Popen(
+                [*command, "--rest-port", str(port), "--grpc-port", "0"],
+                env=env,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+        process, port = start_on_a_port(start, patience)
         try:
-            assert listens(process, port, patience), (folder / "output").read_text()[-2000:]
+            assert port, (folder / "output").read_text()[-2000:]
             yield f"http://127.0.0.1:{port}"
         finally:
             if process.poll() is None:

@@ -31,6 +31,6 @@ def test_a_server_that_does_not_listen_ends_with_what_it_said(tmp_path, monkeypa
     broken.write_text("#!/bin/sh\necho no room on the disk >&2\n")
     broken.chmod(0o755)
     monkeypatch.setattr(storage, "find_package_file", lambda pattern: broken)
-    with pytest.raises(CourseError, match=r"not listen on 127\.0\.0\.1:\d+: no room on the disk"):
+    with pytest.raises(CourseError, match="does not listen: no room on the disk"):
         with storage.storage_server():
             raise AssertionError("there is no server")

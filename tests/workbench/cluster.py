@@ -7,10 +7,8 @@ That takes Linux and the right to mount; without it the processes still are sepa
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from pathlib import Path
 
 from churnlab import paths
 from churnlab.spark_home import SPARK_HOME
+from churnlab.standins.ports import start_on_a_port
 
 WORKERS = 2
 START_SECONDS = 300  # of a machine that does much else
@@ -76,17 +75,22 @@ def spark_cluster(folder: Path, hidden: list[Path]) -> Iterator[str]:
     ``folder`` takes the workers' files and logs; workers and their executors find the ``hidden``
     folders empty.
     """
-    port = free_port()
-    address = ["--host", "127.0.0.1", "--port", str(port), "--webui-port", "0"]
-    processes = [start(folder / "master", "master.Master", address, hidden)]
+
+    def start_master(port: int) -> subprocess.Popen:
+        address = ["--host", "127.0.0.1", "--port", str(port), "--webui-port", "0"]
+        return start(folder / f"master-{port}", "master.Master", address, hidden)
+
+    # A worker that comes before its master tries again after ten seconds.
+    process, port = start_on_a_port(start_master, START_SECONDS)
+    processes, master = [process], f"spark://127.0.0.1:{port}"
     try:
-        wait_for(port)
+        assert port, f"no master after {START_SECONDS} s; its log is below {folder}"
         for number in range(WORKERS):
             place = folder / f"worker-{number}"
             options = ["--cores", "1", "--memory", "1g", "--work-dir", str(place / "work")]
-            options += ["--webui-port", "0", f"spark://127.0.0.1:{port}"]
+            options += ["--webui-port", "0", master]
             processes.append(start(place, "worker.Worker", options, hidden))
-        yield f"spark://127.0.0.1:{port}"
+        yield master
     finally:
         for process in reversed(processes):
             process.terminate()
@@ -101,28 +105,13 @@ def start(folder: Path, daemon: str, options: list[str], hidden: list[Path]) -> 
         return subprocess.Popen(
             without(hidden, command),
             cwd=folder,
-            env=environment(SPARK_DAEMON_MEMORY="256m"),
+            # A port that is taken ends it, instead of making it take the next one.
+            env=environment(
+                SPARK_DAEMON_MEMORY="256m", SPARK_DAEMON_JAVA_OPTS="-Dspark.port.maxRetries=0"
+            ),
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-
-
-def free_port() -> int:
-    """Return a port on loopback that nobody uses now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def wait_for(port: int) -> None:
-    """Wait until somebody listens; a worker that comes too early tries again after ten seconds."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        with socket.socket() as caller:
-            if caller.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise TimeoutError(f"No master on port {port} after {START_SECONDS} s.")
 
 
 @dataclass(frozen=True)
