@@ -2,11 +2,17 @@
 """Score customers with the registered model, and say for each what moved its probability."""
 
 import argparse
+import json
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+import pyarrow.dataset as ds
 from common_utils import (
+    AMOUNTS,
+    CATEGORIES,
+    FEATURES,
+    ModelError,
     check_lake,
     check_pipeline_id,
     check_share,
@@ -14,103 +20,182 @@ from common_utils import (
     close_run,
     dataset_root,
     decision_column,
-    feature_names,
+    filesystem,
     join_uri,
     judge,
     list_folders,
-    load_model,
+    names_below,
     own_or_newest_run,
     read_raw,
     read_table,
+    read_text,
     registered_model,
-    with_probability,
-    write_table,
+    unreadable_model,
+    write_tables,
 )
-from pyspark.ml.functions import vector_to_array
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 
-def forest_nodes(spark: SparkSession, model_uri: str) -> pd.DataFrame:
-    """Return the nodes of a saved forest, by tree and node.
+def forest_nodes(model_uri: str) -> pd.DataFrame:
+    """Return the nodes of a saved forest, by tree and node; no Spark job.
 
-    ``value`` is the churn rate in the node; leaves have feature -1. A customer goes ``left`` if the
-    feature is at most ``threshold``, or equal to it where ``indicator`` is true.
+    ``rate`` is the churn rate in the node; leaves have feature -1. A customer goes ``left`` if the
+    feature is at most ``values[0]``, or one of ``values`` where ``categories`` is not -1.
     """
-    stages = join_uri(model_uri, "stages")
-    forest = next(name for name in list_folders(stages) if "RandomForest" in name)
-    node = F.col("nodeData")
-    stats = node["impurityStats"]
-    return (
-        spark.read.parquet(join_uri(stages, forest, "data"))
-        .select(
-            F.col("treeID").alias("tree"),
-            node["id"].alias("node"),
-            node["split"]["featureIndex"].alias("feature"),
-            node["split"]["leftCategoriesOrThreshold"][0].alias("threshold"),
-            (node["split"]["numCategories"] > 0).alias("indicator"),
-            node["leftChild"].alias("left"),
-            node["rightChild"].alias("right"),
-            (stats[1] / (stats[0] + stats[1])).alias("value"),
-        )
-        .orderBy("tree", "node")
-        .toPandas()
+    [forest] = [name for name in stages_of(model_uri) if "RandomForest" in name]
+    table = read_parquet(join_uri(model_uri, "stages", forest, "data"))
+    node = pd.DataFrame(table.column("nodeData").to_pylist())
+    split = pd.DataFrame(node["split"].tolist())
+    stats = np.stack(node["impurityStats"])
+    frame = pd.DataFrame(
+        {
+            "tree": table.column("treeID").to_pandas(),
+            "node": node["id"],
+            "feature": split["featureIndex"].fillna(-1).astype(int),
+            "values": split["leftCategoriesOrThreshold"],
+            "categories": split["numCategories"].fillna(-1).astype(int),
+            "left": node["leftChild"],
+            "right": node["rightChild"],
+            "rate": stats[:, 1] / stats.sum(axis=1),
+        }
     )
+    return frame.sort_values(["tree", "node"], ignore_index=True)
+
+
+def stages_of(model_uri: str) -> list[str]:
+    """Return the folders of a saved pipeline's stages, in order."""
+    return list_folders(join_uri(model_uri, "stages"))
+
+
+def read_parquet(uri: str):
+    """Return a small folder of Parquet files as an Arrow table."""
+    files, path = filesystem(uri)
+    return ds.dataset(path, filesystem=files, format="parquet").to_table()
+
+
+def model_labels(model_uri: str) -> dict[str, list[str]]:
+    """Return the values of each category in the order of their numbers, as the model learned them.
+
+    Raises ModelError if the model saw other columns than this library prepares.
+    """
+    indexer, assembler = (join_uri(model_uri, "stages", name) for name in stages_of(model_uri)[:2])
+    labels = read_parquet(join_uri(indexer, "data")).column("labelsArray")[0].as_py()
+    folder = join_uri(assembler, "metadata")
+    [note] = [name for name in names_below(folder) if name.startswith("part-")]
+    inputs = json.loads(read_text(join_uri(folder, note)))["paramMap"]["inputCols"]
+    if [name.removesuffix("_index") for name in inputs] != list(FEATURES):
+        raise ModelError(f"The model at {model_uri} saw other columns. Train again.")
+    return dict(zip(CATEGORIES, labels, strict=True))
 
 
 class Forest:
-    """The trees of a saved forest as arrays, to explain many customers at once."""
+    """The trees of a saved forest as arrays, to score and explain many customers at once."""
 
     def __init__(self, nodes: pd.DataFrame):
-        roots = nodes.index[nodes["node"] == 0].to_numpy()
-        start = roots[nodes["tree"].rank(method="dense").astype(int).to_numpy() - 1]
-        self.roots = roots
-        self.feature = nodes["feature"].fillna(-1).astype(int).to_numpy()
-        self.threshold = nodes["threshold"].fillna(0.0).to_numpy()
-        self.indicator = nodes["indicator"].to_numpy()
-        self.left = nodes["left"].to_numpy() + start
-        self.right = nodes["right"].to_numpy() + start
-        self.value = nodes["value"].to_numpy()
-        self.base = float(self.value[roots].mean())
+        first = nodes.groupby("tree")["node"].transform("size").where(nodes["node"] == 0)
+        self.roots = np.flatnonzero(first.notna())
+        start = np.repeat(self.roots, first[self.roots].astype(int))
+        own, inner = np.arange(len(nodes)), (nodes["feature"] >= 0).to_numpy()
+        self.feature = np.where(inner, nodes["feature"], 0)
+        self.left = np.where(inner, nodes["left"] + start, own)
+        self.right = np.where(inner, nodes["right"] + start, own)
+        self.rate = nodes["rate"].to_numpy()
+        self.base = float(self.rate[self.roots].mean())
+        self.is_category = (nodes["categories"] > 0).to_numpy()
+        self.threshold, self.member = split_values(nodes)
+        self.moves, self.depth = self.moves_by_leaf(inner)
 
-    def contributions(self, x: np.ndarray) -> np.ndarray:
-        """Return what each feature adds to the base; x and the result are customers × features."""
-        customers, result = np.arange(len(x))[:, None], np.zeros(x.shape)
-        at = np.tile(self.roots, (len(x), 1))
-        while (inner := self.feature[at] >= 0).any():
-            asked = np.maximum(self.feature[at], 0)
-            answer, limit = x[customers, asked], self.threshold[at]
-            goes_left = np.where(self.indicator[at], answer == limit, answer <= limit)
-            down = np.where(goes_left, self.left[at], self.right[at])
-            down = np.where(inner, down, at)
-            np.add.at(result, (customers, asked), self.value[down] - self.value[at])
-            at = down
-        return result / len(self.roots)
+    def moves_by_leaf(self, inner: np.ndarray) -> tuple[np.ndarray, int]:
+        """Return what each feature adds on the way to each node, and the depth of the forest."""
+        moves, depth = np.zeros((len(self.feature), len(FEATURES))), 0
+        level = self.roots[inner[self.roots]]
+        while len(level):
+            for child in (self.left[level], self.right[level]):
+                moves[child] = moves[level]
+                moves[child, self.feature[level]] += self.rate[child] - self.rate[level]
+            children = np.concatenate([self.left[level], self.right[level]])
+            level, depth = children[inner[children]], depth + 1
+        return moves, depth
+
+    def leaves(self, x: np.ndarray, root: int) -> np.ndarray:
+        """Return the leaf of one tree that each customer comes to; x is customers × features."""
+        customers, at = np.arange(len(x)), np.full(len(x), root)
+        for _ in range(self.depth):
+            answer = x[customers, self.feature[at]]
+            value = np.clip(answer, 0, self.member.shape[1] - 1).astype(int)
+            chosen = np.where(
+                self.is_category[at], self.member[at, value], answer <= self.threshold[at]
+            )
+            at = np.where(chosen, self.left[at], self.right[at])
+        return at
+
+    def score(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the probability of churn of each customer, and customers × contributions."""
+        probability, contributions = np.zeros(len(x)), np.zeros((len(x), len(FEATURES)))
+        for root in self.roots:
+            leaf = self.leaves(x, root)
+            probability += self.rate[leaf]
+            contributions += self.moves[leaf]
+        return probability / len(self.roots), contributions / len(self.roots)
 
 
-def explain(spark: SparkSession, scored: DataFrame, model_uri: str, count: int) -> DataFrame:
-    """Return customer_id and ``reasons``, the largest contributions (feature, contribution)."""
-    nodes = spark.sparkContext.broadcast(forest_nodes(spark, model_uri))
-    columns = [column for column, _ in feature_names()]
+def split_values(nodes: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return each node's threshold, and nodes × values: does a category's value go left?"""
+    amounts, categories = nodes["categories"] == -1, nodes["categories"].clip(lower=0)
+    threshold, member = np.zeros(len(nodes)), np.zeros((len(nodes), max(1, categories.max())), bool)
+    for node in np.flatnonzero(nodes["feature"] >= 0):
+        values = nodes["values"].iat[node]
+        if amounts.iat[node]:
+            threshold[node] = values[0]
+        else:
+            member[node, np.asarray(values, int)] = True
+    return threshold, member
 
-    def reasons_of(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        forest = Forest(nodes.value)
+
+def as_numbers(customers: pd.DataFrame, labels: dict[str, list[str]]) -> np.ndarray:
+    """Return customers × features: the number of each category's value, then the amounts."""
+    x = np.empty((len(customers), len(FEATURES)))
+    for position, (name, values) in enumerate(labels.items()):
+        number = pd.Index(values).get_indexer(customers[name])
+        x[:, position] = np.where(number < 0, len(values), number)
+    x[:, len(labels) :] = customers[list(AMOUNTS)].to_numpy(float)
+    return x
+
+
+def read_forest(entry: dict) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """Return nodes and labels of a registered model. Raises ModelError if they can't be read."""
+    try:
+        return forest_nodes(entry["model_uri"]), model_labels(entry["model_uri"])
+    except (OSError, ValueError, KeyError) as error:
+        raise unreadable_model(entry, error) from None
+
+
+def largest(contributions: np.ndarray, count: int) -> dict[str, list]:
+    """Return names and values of the ``count`` largest contributions of each row, by size."""
+    order = np.argsort(-np.abs(contributions), axis=1, kind="stable")[:, :count]
+    values = np.take_along_axis(contributions, order, axis=1)
+    return {"names": np.array(FEATURES)[order].tolist(), "moves": values.tolist()}
+
+
+SCORED = "customer_id STRING, churn_probability DOUBLE, names ARRAY<STRING>, moves ARRAY<DOUBLE>"
+
+
+def score(spark: SparkSession, customers: DataFrame, model: tuple, count: int) -> DataFrame:
+    """Return customer_id, churn_probability and ``reasons`` (feature, contribution), in one pass."""
+    shared = spark.sparkContext.broadcast(model)
+
+    def score_batches(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        nodes, labels = shared.value
+        forest = Forest(nodes)
         for batch in batches:
-            moves = forest.contributions(np.stack(batch["x"]))
-            folded = pd.DataFrame(moves, columns=columns).T.groupby(level=0).sum().T
-            yield batch[["customer_id"]].assign(**largest(folded, count))
+            probability, contributions = forest.score(as_numbers(batch, labels))
+            scored = batch[["customer_id"]].assign(churn_probability=probability)
+            yield scored.assign(**largest(contributions, count))
 
-    schema = "customer_id STRING, names ARRAY<STRING>, moves ARRAY<DOUBLE>"
-    rows = scored.select("customer_id", vector_to_array("features").alias("x"))
     pairs = F.arrays_zip(F.col("names").alias("feature"), F.col("moves").alias("contribution"))
-    return rows.mapInPandas(reasons_of, schema).select("customer_id", pairs.alias("reasons"))
-
-
-def largest(folded: pd.DataFrame, count: int) -> dict[str, list]:
-    """Return the names and the values of the ``count`` largest entries of each row, by size."""
-    order = np.argsort(-folded.abs().to_numpy(), axis=1, kind="stable")[:, :count]
-    values = np.take_along_axis(folded.to_numpy(), order, axis=1)
-    return {"names": folded.columns.to_numpy()[order].tolist(), "moves": values.tolist()}
+    scored = customers.mapInPandas(score_batches, SCORED)
+    return scored.select("customer_id", "churn_probability", pairs.alias("reasons"))
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -181,7 +266,6 @@ def main(arguments: list[str] | None = None) -> None:
     # We ask the registry, not a folder: its row names the files, the threshold that was chosen with
     # them, and where the evidence is.
     entry = registered_model(spark, tables, model_version)
-    model = load_model(entry)
 
     # Which customers?
     # The waiting customers are a table of raw text, or any CSV file with the raw columns except
@@ -195,48 +279,49 @@ def main(arguments: list[str] | None = None) -> None:
 
     # One rule is left out. A category that the contract does not know is an error in training,
     # where somebody can mend it. In scoring the customer is real and waits: an unknown payment
-    # method gets the indicator "unknown", and a probability from everything else we know.
+    # method gets a number of its own, and a probability from everything else we know.
     judged = judge(raw, labelled=False, known_categories=False).cache()
     totals = judged.agg(F.count("*").alias("rows"), F.count("reason").alias("quarantined")).first()
     check_share(totals["rows"], totals["quarantined"], max_quarantined, customers)
 
-    # Score
-    scored = with_probability(model.transform(clean(judged, labelled=False)))
-    scored = scored.withColumn("prediction", decision_column(entry["threshold"]))
+    nodes, labels = read_forest(entry)
 
-    # Probability, decision and reasons of each customer stand in one row:
-    explained = explain(spark, scored, entry["model_uri"], reasons)
-    predictions = scored.join(explained, "customer_id").select(
+    # Probability, decision and reasons of each customer stand in one row, with the version that
+    # answered:
+    scored = score(spark, clean(judged, labelled=False), (nodes, labels), reasons)
+    predictions = scored.select(
         F.lit(entry["model_version"]).alias("model_version"),
         "customer_id",
         "churn_probability",
-        "prediction",
+        decision_column(entry["threshold"]).alias("prediction"),
         "reasons",
     )
 
     # Write
-    # Predictions and quarantine, each in one write. A retry of this run replaces them, another run
-    # adds its own.
-    write_table(predictions, tables, "batch_predictions", pipeline_id, "scoring")
-    quarantined = judged.where("reason IS NOT NULL").select(
-        F.lit(customers).alias("source"), "reason", "raw_text"
-    )
-    write_table(quarantined, tables, "quarantined_rows", pipeline_id, "scoring")
-
-    # What was written? We read it back and summarise it in one pass: whoever checks the run before
-    # its predictions are used will want these numbers (module 12).
-    written = read_table(spark, tables, "batch_predictions", pipeline_id)
+    # Whoever checks the run before its predictions are used will want a few numbers: how many
+    # predictions, how many offers, any probability out of range (module 12)? Spark counts them
+    # while it writes; reading the table back would be another pass.
     p = F.col("churn_probability")
-    summary = written.agg(
+    summary = Observation("summary")
+    observed = predictions.observe(
+        summary,
         F.count("*").alias("predictions"),
         F.count_if(F.col("prediction") == "yes").alias("offers"),
         F.avg(p).alias("mean_probability"),
         F.count_if(~F.coalesce(p.between(0, 1), F.lit(False))).alias("out_of_range"),
-    ).first()
+    )
+
+    # Predictions and quarantine go out side by side. A retry of this run replaces them, another run
+    # adds its own.
+    quarantined = judged.where("reason IS NOT NULL").select(
+        F.lit(customers).alias("source"), "reason", "raw_text"
+    )
+    frames = {"batch_predictions": observed, "quarantined_rows": quarantined}
+    write_tables(frames, tables, pipeline_id, "scoring")
 
     # The last line of the job's log says what the run took.
     facts = {"source": customers, "model_version": entry["model_version"]}
-    facts |= totals.asDict() | summary.asDict()
+    facts |= totals.asDict() | summary.get
     print(close_run(spark, "scoring", lake, pipeline_id, **facts), flush=True)
 
     spark.stop()

@@ -14,14 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import numpy as np
 import pandas as pd
 from pyarrow import fs as pafs
 from pyspark.ml import PipelineModel
-from pyspark.ml.feature import OneHotEncoder, StringIndexer, VectorAssembler
+from pyspark.ml.feature import StringIndexer, VectorAssembler
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType, _parse_datatype_string
 from pyspark.sql.window import Window
 
 
@@ -398,9 +400,10 @@ def dataset_root(lake: str, dataset: str) -> str:
     return join_uri(lake, "warehouse", dataset)
 
 
-def contract_schema(spark: SparkSession, name: str):
-    """Return the contract of a table as Spark's schema."""
-    return spark.createDataFrame([], table_columns(name)).schema
+@cache
+def contract_schema(name: str) -> StructType:
+    """Return the contract of a table as Spark's schema; Spark's parser is asked once a table."""
+    return _parse_datatype_string(table_columns(name))
 
 
 WIDENING = {("int", "bigint"), ("int", "double"), ("bigint", "double"), ("float", "double")}
@@ -411,7 +414,7 @@ def fit_to_contract(rows: DataFrame, name: str) -> DataFrame:
 
     Raises DataContractError for missing columns and for values of another kind.
     """
-    contract = contract_schema(rows.sparkSession, name)
+    contract = contract_schema(name)
     given = {field.name: field.dataType for field in rows.schema}
     missing = [field.name for field in contract if field.name not in given]
     problems = [f"lack {', '.join(missing)}"] if missing else []
@@ -446,6 +449,17 @@ def write_table(rows: DataFrame, dataset: str, name: str, pipeline_id: str, step
     attempt = new_attempt(run)
     fitted.write.parquet(attempt)
     delete_other_attempts(run, attempt)
+
+
+def write_tables(frames: dict[str, DataFrame], dataset: str, pipeline_id: str, step: str) -> None:
+    """Write several tables of a step side by side; each is all or nothing, as write_table's."""
+    with ThreadPoolExecutor(len(frames)) as pool:
+        writes = [
+            pool.submit(write_table, rows, dataset, name, pipeline_id, step)
+            for name, rows in frames.items()
+        ]
+    for write in writes:
+        write.result()
 
 
 def new_attempt(folder: str) -> str:
@@ -541,13 +555,17 @@ def write_bigquery(rows: DataFrame, dataset: str, name: str, pipeline_id: str, s
         client.delete_table(staging, not_found_ok=True)
 
 
-def finished_attempts(dataset: str, name: str) -> list[str]:
-    """Return the folders that hold a table's rows: per run and step the newest finished attempt."""
+def finished_attempts(dataset: str, name: str, pipeline_id: str | None = None) -> list[str]:
+    """Return the folders that hold a table's rows: per run and step the newest finished attempt.
+
+    With ``pipeline_id`` only those of that run: no other run's folders are listed.
+    """
     table, newest = join_uri(dataset, name), {}
-    for found in names_below(table):  # of one run and step the newest comes last
+    below = table if pipeline_id is None else join_uri(table, f"pipeline_id={pipeline_id}")
+    for found in names_below(below):  # of one run and step the newest comes last
         if found.endswith("/_SUCCESS"):
-            attempt = found.removesuffix("/_SUCCESS")
-            newest[attempt.rpartition("/")[0]] = join_uri(table, attempt)
+            attempt = join_uri(below, found.removesuffix("/_SUCCESS"))
+            newest[attempt.rpartition("/")[0]] = attempt
     return list(newest.values())
 
 
@@ -558,29 +576,45 @@ def read_table(
 
     Raises TableNotFoundError if no run has written the table, or nobody has made it in BigQuery.
     """
-    contract = contract_schema(spark, name)
+    contract = contract_schema(name)
     if dataset.startswith("bigquery://"):
         _, table = bigquery_table(dataset, name, contract.names)
         rows = load_from_bigquery(spark, str(table.reference))
         rows = rows.select([F.col(field.name).cast(field.dataType) for field in contract])
-    else:
-        folders = finished_attempts(dataset, name)
-        if not folders:
-            raise TableNotFoundError(f"No run has written {name} in {dataset}. Run its step first.")
-        rows = spark.read.schema(contract).parquet(*folders)
-    return rows if pipeline_id is None else rows.where(F.col("pipeline_id") == pipeline_id)
+        return rows if pipeline_id is None else rows.where(F.col("pipeline_id") == pipeline_id)
+    folders = finished_attempts(dataset, name, pipeline_id)
+    if folders:
+        return spark.read.schema(contract).parquet(*folders)
+    if pipeline_id is None or not finished_attempts(dataset, name):
+        raise TableNotFoundError(f"No run has written {name} in {dataset}. Run its step first.")
+    return spark.createDataFrame([], contract)
 
 
 def own_or_newest_run(spark: SparkSession, dataset: str, name: str, pipeline_id: str) -> str:
-    """Return ``pipeline_id`` if that run has rows in the table, else the newest run that has."""
-    runs = read_table(spark, dataset, name).agg(
-        F.max("pipeline_id").alias("newest"),
-        F.max(F.col("pipeline_id") == pipeline_id).alias("own"),
-    )
-    run = runs.first()
-    if run["newest"] is None:
+    """Return ``pipeline_id`` if that run has written the table, else the run that wrote it last."""
+    if dataset.startswith("bigquery://"):
+        run = newest_run_in_bigquery(spark, dataset, name, pipeline_id)
+    elif finished_attempts(dataset, name, pipeline_id):
+        run = pipeline_id
+    else:
+        attempts = finished_attempts(dataset, name)
+        last = max(attempts, key=lambda path: path.rpartition("/attempt=")[2], default="")
+        run = last.rpartition("/pipeline_id=")[2].partition("/")[0]
+    if not run:
         raise TableNotFoundError(f"{name} in {dataset} has no rows. Run its step first.")
-    return pipeline_id if run["own"] else run["newest"]
+    return run
+
+
+def newest_run_in_bigquery(
+    spark: SparkSession, dataset: str, name: str, pipeline_id: str
+) -> str | None:
+    """Return ``pipeline_id`` if it has rows in the table, else the run of the newest row, or None."""
+    own = F.col("pipeline_id") == pipeline_id
+    last = read_table(spark, dataset, name).agg(
+        F.max(own).alias("own"), F.max_by("pipeline_id", "pipeline_execution_ts").alias("newest")
+    )
+    row = last.first()
+    return pipeline_id if row["own"] else row["newest"]
 
 
 def review(dataset: str, sql: str):
@@ -612,32 +646,24 @@ def contract_rows(spark: SparkSession) -> DataFrame:
     return spark.createDataFrame(rows, list(CATEGORIES)).coalesce(1)
 
 
+FEATURES = (*CATEGORIES, *AMOUNTS)
+
+
 def feature_stages(spark: SparkSession) -> list:
-    """Return the Spark ML stages from a cleaned customer to the vector column ``features``."""
+    """Return the Spark ML stages from a cleaned customer to the vector column ``features``.
+
+    Its positions are FEATURES. A category is its place in CATEGORIES, or one past the last if the
+    contract does not know it; Spark keeps in the column's metadata that this is a category.
+    """
     indexer = StringIndexer(
         inputCols=list(CATEGORIES),
         outputCols=[f"{name}_index" for name in CATEGORIES],
         stringOrderType="alphabetAsc",
         handleInvalid="keep",
     )
-    encoder = OneHotEncoder(
-        inputCols=indexer.getOutputCols(),
-        outputCols=[f"{name}_onehot" for name in CATEGORIES],
-        handleInvalid="keep",
-        dropLast=True,
-    )
-    assembler = VectorAssembler(
-        inputCols=[*encoder.getOutputCols(), *AMOUNTS], outputCol="features"
-    )
-    return [indexer.fit(contract_rows(spark)), encoder, assembler]
-
-
-def feature_names() -> list[tuple[str, str]]:
-    """Return the original column and the value behind each position of the feature vector."""
-    onehot = [
-        (name, value) for name, values in CATEGORIES.items() for value in (*values, "unknown")
-    ]
-    return onehot + [(name, "") for name in AMOUNTS]
+    inputs = [*indexer.getOutputCols(), *AMOUNTS]
+    assembler = VectorAssembler(inputCols=inputs, outputCol="features")
+    return [indexer.fit(contract_rows(spark)), assembler]
 
 
 def featurise(features: PipelineModel, customers: DataFrame, partitions: int = 1) -> DataFrame:
@@ -653,11 +679,9 @@ def featurise(features: PipelineModel, customers: DataFrame, partitions: int = 1
 
 
 def column_importance(importances: np.ndarray) -> dict[str, float]:
-    """Fold importances of the vector's positions back to the original columns, largest first."""
-    folded = dict.fromkeys([*CATEGORIES, *AMOUNTS], 0.0)
-    for (column, _), importance in zip(feature_names(), importances, strict=True):
-        folded[column] += float(importance)
-    return dict(sorted(folded.items(), key=lambda item: -item[1]))
+    """Return the importances of the vector's positions by column, largest first."""
+    named = zip(FEATURES, map(float, importances), strict=True)
+    return dict(sorted(named, key=lambda item: -item[1]))
 
 
 BINS = 10_000
@@ -791,7 +815,7 @@ def fold_column(repeat: int = 0, folds: int = 5) -> F.Column:
 
 
 def cross_validate(
-    estimator, rows: DataFrame, folds: int = 5, repeat: int = 0, parallelism: int = 2
+    estimator, rows: DataFrame, folds: int = 5, repeat: int = 0, parallelism: int = 5
 ):
     """Return the score bins of held-out predictions, a pandas DataFrame with a column ``fold``.
 
@@ -837,8 +861,7 @@ def save_model(model: PipelineModel, lake: str, model_version: str) -> str:
 class Candidate:
     """A fitted model and what it rests on.
 
-    ``mean`` and ``spread`` are those of cross-validation; ``more_metrics`` are further rows
-    (evaluation, metric, value, standard deviation) of model_metrics.
+    ``mean`` and ``spread`` are those of cross-validation, ``importance`` is by column.
     """
 
     pipeline_id: str
@@ -848,9 +871,9 @@ class Candidate:
     threshold: float
     mean: dict[str, float]
     spread: dict[str, float]
+    importance: dict[str, float]
     data_pipeline_id: str
     data_fingerprint: str
-    more_metrics: tuple = ()
 
     @property
     def version(self) -> str:
@@ -858,17 +881,14 @@ class Candidate:
         return f"{self.pipeline_id}-{self.step}"
 
 
-def write_rows(
-    spark: SparkSession, rows: list[tuple], dataset: str, name: str, candidate: Candidate
-) -> None:
-    """Write rows about a candidate; they follow the table's contract after model_version."""
+def about(candidate: Candidate, spark: SparkSession, name: str, rows: list[tuple]) -> DataFrame:
+    """Return rows about a candidate; they follow the table's contract after model_version."""
     stamped = [(candidate.version, *row) for row in rows]
-    frame = spark.createDataFrame(stamped, TABLES[name]).coalesce(1)
-    write_table(frame, dataset, name, candidate.pipeline_id, candidate.step)
+    return spark.createDataFrame(stamped, TABLES[name]).coalesce(1)
 
 
 def write_evidence(candidate: Candidate, predictions: DataFrame, bins, dataset: str) -> dict:
-    """Write test_predictions, model_metrics and metric_curves; return the test's metrics and curves.
+    """Write the tables about a candidate; return the test's metrics and curves.
 
     ``predictions`` has customer_id, churn and churn_probability, ``bins`` are theirs. A curve is a
     list of points (x, y, threshold).
@@ -876,7 +896,6 @@ def write_evidence(candidate: Candidate, predictions: DataFrame, bins, dataset: 
     test = probability_metrics(bins) | decision_metrics(bins, candidate.threshold)
     metrics = [("cross-validation", k, v, candidate.spread[k]) for k, v in candidate.mean.items()]
     metrics += [("test", name, value, None) for name, value in test.items()]
-    metrics += candidate.more_metrics
     points = curve_points(bins)
     curves: dict[str, list] = {}
     for curve, _, *point in points:
@@ -887,10 +906,18 @@ def write_evidence(candidate: Candidate, predictions: DataFrame, bins, dataset: 
             "prediction": decision_column(candidate.threshold),
         }
     )
-    write_table(tested, dataset, "test_predictions", candidate.pipeline_id, candidate.step)
-    write_rows(predictions.sparkSession, metrics, dataset, "model_metrics", candidate)
-    rows = [("test", *point) for point in points]
-    write_rows(predictions.sparkSession, rows, dataset, "metric_curves", candidate)
+    spark = predictions.sparkSession
+    frames = {
+        "test_predictions": tested,
+        "model_metrics": about(candidate, spark, "model_metrics", metrics),
+        "metric_curves": about(
+            candidate, spark, "metric_curves", [("test", *point) for point in points]
+        ),
+        "model_feature_importance_scores": about(
+            candidate, spark, "model_feature_importance_scores", list(candidate.importance.items())
+        ),
+    }
+    write_tables(frames, dataset, candidate.pipeline_id, candidate.step)
     return {"test": test, "curves": curves}
 
 
@@ -919,8 +946,9 @@ def publish_candidate(
         "roc_auc": test["roc_auc"],
         "average_precision": test["average_precision"],
     }
-    rows = [tuple(entry.values())]
-    write_rows(predictions.sparkSession, rows, dataset, "model_registry", candidate)
+    spark, name = predictions.sparkSession, "model_registry"
+    row = about(candidate, spark, name, [tuple(entry.values())])
+    write_table(row, dataset, name, candidate.pipeline_id, candidate.step)
     delete_other_attempts(model_uri.rpartition("/")[0], model_uri)
     return entry
 
@@ -931,19 +959,31 @@ def registered_model(spark: SparkSession, dataset: str, model_version: str = "be
     Raises ModelError if there is none.
     """
     try:
-        rows = read_table(spark, dataset, "model_registry")
+        rows = read_table(spark, dataset, "model_registry").collect()  # a row a change: few
     except TableNotFoundError:
         raise ModelError(f"No model is registered in {dataset}. Run the training step.") from None
-    last_word = Window.partitionBy("model_version").orderBy(F.desc("pipeline_execution_ts"))
-    rows = rows.withColumn("age", F.row_number().over(last_word)).where("age = 1").drop("age")
+    by_time = sorted(rows, key=lambda row: row["pipeline_execution_ts"])
+    last_word = {row["model_version"]: row.asDict() for row in by_time}
     if model_version == "best":
-        rows = rows.where("stage IN ('champion', 'candidate')")
+        known = {"candidate": 0, "champion": 1}
+        able = [entry for entry in last_word.values() if entry["stage"] in known]
+        able.sort(key=lambda entry: (known[entry["stage"]], entry["pipeline_execution_ts"]))
     else:
-        rows = rows.where(F.col("model_version") == model_version)
-    found = rows.orderBy(F.col("stage") != "champion", F.desc("pipeline_execution_ts")).first()
-    if found is None:
+        able = [entry for entry in last_word.values() if entry["model_version"] == model_version]
+    if not able:
         raise ModelError(f"The registry of {dataset} has no model {model_version!r}.")
-    return found.asDict()
+    return able[-1]
+
+
+def unreadable_model(entry: dict, error: Exception) -> ModelError:
+    """Return the error of a registered model whose files are missing or damaged."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    named = len(lines) > 1 and lines[0].startswith("An error occurred while calling")
+    reason = lines[1].lstrip(": ") if named else lines[0]
+    return ModelError(
+        f"Can't read the model {entry['model_version']} at {entry['model_uri']}: {reason} "
+        "Train again, or name another version by --model-version."
+    )
 
 
 def load_model(entry: dict) -> PipelineModel:
@@ -951,13 +991,7 @@ def load_model(entry: dict) -> PipelineModel:
     try:
         return PipelineModel.load(entry["model_uri"])
     except Exception as error:  # Spark's own errors differ by what is damaged
-        lines = str(error).strip().splitlines()
-        named = len(lines) > 1 and lines[0].startswith("An error occurred while calling")
-        reason = lines[1].lstrip(": ") if named else lines[0]
-        raise ModelError(
-            f"Can't read the model {entry['model_version']} at {entry['model_uri']}: {reason} "
-            "Train again, or name another version by --model-version."
-        ) from None
+        raise unreadable_model(entry, error) from None
 
 
 def spent(spark: SparkSession) -> dict[str, float]:

@@ -17,6 +17,7 @@ from common_utils import (
     check_lake,
     check_pipeline_id,
     close_run,
+    column_importance,
     cross_validate,
     data_fingerprint,
     dataset_root,
@@ -33,7 +34,7 @@ from common_utils import (
     write_table,
 )
 from pyspark import SparkContext
-from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml import PipelineModel
 from pyspark.ml.classification import RandomForestClassificationModel, RandomForestClassifier
 from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame, SparkSession
@@ -80,18 +81,28 @@ def judge_sizes(model, held_out: DataFrame) -> pd.DataFrame:
     return score_bins(reduce(DataFrame.unionByName, scored), "numTrees").toPandas()
 
 
-def grid_trials(depth: int, bins: int, fold: int, train: DataFrame, seed: int) -> list[tuple]:
-    """Fit one forest without a fold; return (parameters, fold, metric, value) for each size."""
+def grid_bins(depth: int, bins: int, fold: int, train: DataFrame, seed: int) -> pd.DataFrame:
+    """Fit one forest without a fold; return the score bins of its sizes on the fold.
+
+    The columns ``parameters`` (JSON) and ``fold`` say what was judged.
+    """
     forest = RandomForestClassifier(
-        numTrees=max(GRID_TREES), maxDepth=depth, maxBins=bins, seed=seed
+        numTrees=max(GRID_TREES), maxDepth=depth, maxBins=bins, seed=seed, cacheNodeIds=True
     )
     model = forest.fit(train.where(F.col("fold") != fold))
     judged = judge_sizes(model, train.where(F.col("fold") == fold))
+    point = {"maxBins": bins, "maxDepth": depth}
+    names = {size: json.dumps(point | {"numTrees": size}) for size in GRID_TREES}
+    return judged.assign(parameters=judged["numTrees"].map(names), fold=fold)
+
+
+def trials_of(bins: pd.DataFrame) -> list[tuple]:
+    """Return (parameters, fold, metric, value) of each point and fold of score bins."""
     trials = []
-    for count, rows in judged.groupby("numTrees"):
-        point = json.dumps({"maxBins": bins, "maxDepth": depth, "numTrees": int(count)})
+    for (parameters, fold), rows in bins.groupby(["parameters", "fold"]):
         metrics = probability_metrics(rows)
-        trials += [(point, fold, name, metrics[name]) for name in ("roc_auc", "average_precision")]
+        names = ("roc_auc", "average_precision")
+        trials += [(parameters, int(fold), name, metrics[name]) for name in names]
     return trials
 
 
@@ -99,9 +110,9 @@ SEARCH_ROWS = 50_000
 
 
 def search_data(train: DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return features, labels and folds of at most SEARCH_ROWS customers, by customer id."""
-    columns = train.select("customer_id", vector_to_array("features").alias("x"), "label", "fold")
-    frame = columns.orderBy("customer_id").limit(SEARCH_ROWS).toPandas()
+    """Return features, labels and folds of at most SEARCH_ROWS customers, drawn by a hash."""
+    drawn = train.orderBy(F.md5("customer_id")).limit(SEARCH_ROWS)
+    frame = drawn.select(vector_to_array("features").alias("x"), "label", "fold").toPandas()
     return (
         np.stack(frame["x"]).astype("float32"),
         frame["label"].to_numpy(),
@@ -219,12 +230,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="random candidates of the task-parallel search (default: %(default)s)",
     )
     parser.add_argument(
-        "--repeats",
-        type=int,
-        default=5,
-        help="repetitions of the final cross-validation of the winner (default: %(default)s)",
-    )
-    parser.add_argument(
         "--missed-churner-cost",
         type=float,
         default=5.0,
@@ -245,7 +250,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--parallelism",
         type=int,
-        default=2,
+        default=5,
         help="forests fitted at the same time (default: %(default)s)",
     )
     parser.add_argument(
@@ -265,7 +270,6 @@ def main(arguments: list[str] | None = None) -> None:
     dataset = options.dataset
     quick = options.quick
     candidates = options.candidates
-    repeats = options.repeats
     missed_churner_cost = options.missed_churner_cost
     offer_cost = options.offer_cost
     partitions = options.partitions
@@ -281,7 +285,7 @@ def main(arguments: list[str] | None = None) -> None:
     tables = dataset_root(lake, dataset)
     data_pipeline_id = own_or_newest_run(spark, tables, "training_data", pipeline_id)
     customers = read_table(spark, tables, "training_data", data_pipeline_id)
-    features = Pipeline(stages=feature_stages(spark)).fit(customers)
+    features = PipelineModel(feature_stages(spark))
     rows = featurise(features, customers, partitions)
 
     # Each training customer gets a fold, and the test customers wait.
@@ -292,13 +296,15 @@ def main(arguments: list[str] | None = None) -> None:
     # Data-parallel: Spark shares out the rows
     # Spark ML fits one forest with all cores: each level of the trees is a job over all rows. With
     # millions of rows that is the only way. With five thousand, starting jobs takes longer than
-    # counting, so we fit two forests at a time and let one compute while the other waits.
+    # counting, so we fit several forests at a time and let one compute while another waits.
     points = list(itertools.product(grid_points(quick), range(folds)))
 
-    # Two threads keep two forests growing:
+    # The longest fits come first, so that none is left to run alone at the end:
+    points.sort(reverse=True)
     with ThreadPoolExecutor(parallelism) as pool:
-        trials = pool.map(lambda p: grid_trials(*p[0], p[1], train, seed), points)
-        grid = list(itertools.chain.from_iterable(trials))
+        fitted = pool.map(lambda p: grid_bins(*p[0], p[1], train, seed), points)
+        judged_bins = pd.concat(fitted, ignore_index=True)
+    grid = trials_of(judged_bins)
 
     # We draw the candidates and let them compete.
     shared = spark.sparkContext.broadcast(search_data(train))
@@ -307,45 +313,27 @@ def main(arguments: list[str] | None = None) -> None:
     winner, search = successive_halving(spark, drawn, rounds, folds, shared, seed)
 
     # The better of the two, by Spark ML's own folds, is our choice:
-    winner_forest = RandomForestClassifier(seed=seed, **winner)
+    winner_forest = RandomForestClassifier(seed=seed, cacheNodeIds=True, **winner)
     confirmed = cross_validate(winner_forest, train, folds, parallelism=parallelism)
     winner_precision = mean_and_spread(confirmed)[0]["average_precision"]
     best_of_grid = mean_precision(grid)
-    parameters = (
-        winner if winner_precision > best_of_grid.iloc[0] else json.loads(best_of_grid.index[0])
-    )
 
-    # Now comes the step that is often left out. The best of many trials looks better than it is,
-    # because luck was part of the choice. We measure the chosen forest again, with folds that it
-    # was not chosen on.
-    forest = RandomForestClassifier(seed=seed, **parameters)
-    held_out = cross_validate(forest, train, folds, repeat=100, parallelism=parallelism)
+    # Whichever is chosen brings its held-out bins along, and with them its metrics and its cheapest
+    # threshold. No forest is fitted for that.
+    if winner_precision > best_of_grid.iloc[0]:
+        parameters, held_out = winner, confirmed
+    else:
+        parameters = json.loads(best_of_grid.index[0])
+        held_out = judged_bins[judged_bins["parameters"] == best_of_grid.index[0]]
     mean, spread = mean_and_spread(held_out)
     threshold = cheapest_threshold(held_out, missed_churner_cost, offer_cost)
 
     # Refit, and test once
     # The rest you know: fit on all training customers, and look at the test once.
+    forest = RandomForestClassifier(seed=seed, cacheNodeIds=True, **parameters)
     model = forest.fit(train)
     predictions = with_probability(model.transform(test)).cache()
     test_bins = score_bins(predictions).toPandas()
-
-    # How good is the recipe?
-    # All choices are made. What may you expect of a forest made this way? Nothing is left to
-    # protect, so now all labelled customers take part: cross-validation over train and test,
-    # repeated with new folds each time.
-    labelled = rows.select("customer_id", "label", "features").cache()
-    repetitions = range(1, 2 if quick else repeats + 1)
-    recipe = [
-        mean_and_spread(cross_validate(forest, labelled, folds, repeat, parallelism))
-        for repeat in repetitions
-    ]
-    overall = pd.DataFrame([means for means, _ in recipe]).mean().to_dict()
-
-    # Register
-    # Everything is known now: the forest, its threshold, the evidence. The recipe's numbers go into
-    # model_metrics as an evaluation of their own.
-    overall_spread = pd.DataFrame([spreads for _, spreads in recipe]).mean().to_dict()
-    evaluation = f"{len(recipe)}x{folds} cross-validation of the recipe"
 
     # The candidate carries its parameters, threshold and evidence:
     candidate = Candidate(
@@ -356,9 +344,9 @@ def main(arguments: list[str] | None = None) -> None:
         threshold=threshold,
         mean=mean,
         spread=spread,
+        importance=column_importance(model.featureImportances.toArray()),
         data_pipeline_id=data_pipeline_id,
         data_fingerprint=data_fingerprint(rows.drop("features")),
-        more_metrics=tuple((evaluation, k, v, overall_spread[k]) for k, v in overall.items()),
     )
     entry = publish_candidate(candidate, predictions, test_bins, lake, tables)
 

@@ -24,9 +24,8 @@ from common_utils import (
     read_table,
     score_bins,
     with_probability,
-    write_rows,
 )
-from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml import PipelineModel
 from pyspark.ml.classification import RandomForestClassifier
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -98,7 +97,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--parallelism",
         type=int,
-        default=2,
+        default=5,
         help="folds fitted at the same time (default: %(default)s)",
     )
     parser.add_argument(
@@ -143,9 +142,9 @@ def main(arguments: list[str] | None = None) -> None:
     customers = read_table(spark, tables, "training_data", data_pipeline_id)
 
     # The features are computed once and cached. Everything below, cross-validation included, reads
-    # the same vectors: the stages learn nothing from the labels, so there is nothing to repeat per
-    # fold.
-    features = Pipeline(stages=feature_stages(spark)).fit(customers)
+    # the same vectors: the stages know the contract and learn nothing from a customer, so there is
+    # nothing to repeat per fold.
+    features = PipelineModel(feature_stages(spark))
     rows = featurise(features, customers, partitions)
     train, test = rows.where("split = 'train'"), rows.where("split = 'test'")
 
@@ -158,6 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
         maxDepth=max_depth,
         minInstancesPerNode=min_instances,
         featureSubsetStrategy=feature_subset,
+        cacheNodeIds=True,
         seed=seed,
     )
 
@@ -192,7 +192,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     # What does the forest look at?
     # The importance of a column is how much its questions reduced the impurity of the nodes, summed
-    # over the forest. The vector has 62 positions; we fold them back to the 19 columns.
+    # over the forest. Spark computed it while the trees grew.
     importance = column_importance(model.featureImportances.toArray())
 
     # Keep everything that the answer rests on
@@ -214,15 +214,13 @@ def main(arguments: list[str] | None = None) -> None:
         threshold=threshold,
         mean=mean,
         spread=spread,
+        importance=importance,
         data_pipeline_id=data_pipeline_id,
         data_fingerprint=data_fingerprint(rows.drop("features")),
     )
 
-    # The importance goes into its table. publish_candidate writes the rest, the registry last,
-    # because a model that is registered must be complete.
-    write_rows(
-        spark, list(importance.items()), tables, "model_feature_importance_scores", candidate
-    )
+    # publish_candidate writes the model, the tables and a JSON file, and the registry last, because
+    # a model that is registered must be complete.
     entry = publish_candidate(candidate, predictions, test_bins, lake, tables)
     facts = {name: entry[name] for name in ("data_pipeline_id", "roc_auc", "average_precision")}
     facts |= {"model_version": candidate.version}

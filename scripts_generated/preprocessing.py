@@ -18,7 +18,7 @@ from common_utils import (
     read_raw,
     snake_case,
     split_column,
-    write_table,
+    write_tables,
 )
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -96,11 +96,10 @@ def main(arguments: list[str] | None = None) -> None:
     # are bad. The message names the file and what to do.
     check_share(totals["rows"], totals["quarantined"], max_quarantined, raw_uri)
 
-    # Write the tables
+    # The tables
     # Training data first: the rows that keep the contract, typed, with the split as a column.
     # Scoring customers are not among them.
     training_data = clean(customers).withColumn("split", split_column()).where("split != 'scoring'")
-    write_table(training_data, tables, "training_data", pipeline_id, "preprocessing")
 
     # The scoring customers play tomorrow's customers. What we know of them today goes into one
     # table, raw and without the label; what they will have done goes into another, which nobody
@@ -111,15 +110,22 @@ def main(arguments: list[str] | None = None) -> None:
         *known_today, F.to_csv(F.struct(*known_today), AS_WRITTEN).alias("raw_text")
     )
     outcomes = future.select("customer_id", F.lower("churn").alias("churn"))
-    write_table(scoring_input, tables, "scoring_input", pipeline_id, "preprocessing")
-    write_table(outcomes, tables, "scoring_outcomes", pipeline_id, "preprocessing")
 
     # The quarantine comes last. It may be empty, and is written all the same: an empty table says
     # "none", a missing one says nothing.
     quarantined = customers.where("reason IS NOT NULL").select(
         F.lit(raw_uri).alias("source"), "reason", "raw_text"
     )
-    write_table(quarantined, tables, "quarantined_rows", pipeline_id, "preprocessing")
+
+    # Nothing has been written yet. The four tables do not wait for each other, so they are written
+    # side by side.
+    frames = {
+        "training_data": training_data,
+        "scoring_input": scoring_input,
+        "scoring_outcomes": outcomes,
+        "quarantined_rows": quarantined,
+    }
+    write_tables(frames, tables, pipeline_id, "preprocessing")
 
     # The record of the run keeps the counts and where the raw file came from. The last line of the
     # job's log says what the run took.
