@@ -32,7 +32,7 @@ QUICK = {
     },
     "course": {
         "training": ["--num-trees", "3"],
-        "tuning": ["--quick", "true", "--repeats", "1"],
+        "tuning": ["--quick", "true"],
     },
 }
 

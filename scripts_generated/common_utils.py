@@ -590,6 +590,18 @@ def read_table(
     return spark.createDataFrame([], contract)
 
 
+def newest_run_in_bigquery(
+    spark: SparkSession, dataset: str, name: str, pipeline_id: str
+) -> str | None:
+    """Return ``pipeline_id`` if it has rows in the table, else the run of the newest row, or None."""
+    own = F.col("pipeline_id") == pipeline_id
+    last = read_table(spark, dataset, name).agg(
+        F.max(own).alias("own"), F.max_by("pipeline_id", "pipeline_execution_ts").alias("newest")
+    )
+    row = last.first()
+    return pipeline_id if row["own"] else row["newest"]
+
+
 def own_or_newest_run(spark: SparkSession, dataset: str, name: str, pipeline_id: str) -> str:
     """Return ``pipeline_id`` if that run has written the table, else the run that wrote it last."""
     if dataset.startswith("bigquery://"):
@@ -603,18 +615,6 @@ def own_or_newest_run(spark: SparkSession, dataset: str, name: str, pipeline_id:
     if not run:
         raise TableNotFoundError(f"{name} in {dataset} has no rows. Run its step first.")
     return run
-
-
-def newest_run_in_bigquery(
-    spark: SparkSession, dataset: str, name: str, pipeline_id: str
-) -> str | None:
-    """Return ``pipeline_id`` if it has rows in the table, else the run of the newest row, or None."""
-    own = F.col("pipeline_id") == pipeline_id
-    last = read_table(spark, dataset, name).agg(
-        F.max(own).alias("own"), F.max_by("pipeline_id", "pipeline_execution_ts").alias("newest")
-    )
-    row = last.first()
-    return pipeline_id if row["own"] else row["newest"]
 
 
 def review(dataset: str, sql: str):

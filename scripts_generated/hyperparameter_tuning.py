@@ -7,7 +7,6 @@ import argparse
 import itertools
 import json
 from concurrent.futures import ThreadPoolExecutor
-from functools import reduce
 
 import numpy as np
 import pandas as pd
@@ -41,15 +40,16 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 
-def first_trees(model: RandomForestClassificationModel, count: int):
-    """Return the forest of a forest's first trees.
+def some_trees(model: RandomForestClassificationModel, first: int, last: int):
+    """Return the forest of a forest's trees from ``first`` (0 is the first) to before ``last``.
 
     Spark uses this constructor when it loads a model; from Python it is reached through the JVM.
     """
     context = SparkContext.getOrCreate()
     spark_ml = context._jvm.org.apache.spark.ml.classification
-    trees = context._gateway.new_array(spark_ml.DecisionTreeClassificationModel, count)
-    for number, tree in enumerate(list(model._java_obj.trees())[:count]):
+    chosen = list(model._java_obj.trees())[first:last]
+    trees = context._gateway.new_array(spark_ml.DecisionTreeClassificationModel, len(chosen))
+    for number, tree in enumerate(chosen):
         trees[number] = tree
     return RandomForestClassificationModel(
         spark_ml.RandomForestClassificationModel(
@@ -72,13 +72,17 @@ GRID_TREES = (25, 30, 35)
 
 def judge_sizes(model, held_out: DataFrame) -> pd.DataFrame:
     """Return the score bins of a forest's prefixes, with a column ``numTrees``; one Spark job."""
-    scored = [
-        with_probability(first_trees(model, count).transform(held_out)).select(
-            "churn_probability", "label", F.lit(count).alias("numTrees")
-        )
-        for count in GRID_TREES
-    ]
-    return score_bins(reduce(DataFrame.unionByName, scored), "numTrees").toPandas()
+    answers, judged, before = F.lit(0.0), [], 0
+    for count in GRID_TREES:
+        part, column = some_trees(model, before, count), f"probability_{count}"
+        part.setPredictionCol("").setRawPredictionCol("").setProbabilityCol(column)
+        held_out = part.transform(held_out)
+        answers = answers + vector_to_array(column)[1] * (count - before)
+        of_size = (answers / count).alias("churn_probability"), F.lit(count).alias("numTrees")
+        judged.append(F.struct(*of_size))
+        before = count
+    sizes = held_out.select("label", F.inline(F.array(*judged)))
+    return score_bins(sizes, "numTrees").toPandas()
 
 
 def grid_bins(depth: int, bins: int, fold: int, train: DataFrame, seed: int) -> pd.DataFrame:
@@ -226,7 +230,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--candidates",
         type=int,
-        default=40,
+        default=27,
         help="random candidates of the task-parallel search (default: %(default)s)",
     )
     parser.add_argument(

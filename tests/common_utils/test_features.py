@@ -5,11 +5,10 @@ import hashlib
 import numpy as np
 import pytest
 from common_utils import (
-    AMOUNTS,
     CATEGORIES,
+    FEATURES,
     column_importance,
     data_fingerprint,
-    feature_names,
     feature_stages,
     featurise,
     fold_column,
@@ -45,37 +44,42 @@ def customers(spark, *changes):
     return spark.createDataFrame([tuple(row.values()) for row in rows], schema).coalesce(1)
 
 
-def set_positions(features, frame):
-    """Return, per customer, the names of the positions that are not 0 with their values."""
+def vectors_of(features, frame):
+    """Return, per customer, the positions of the vector by name."""
     vectors = features.transform(frame).orderBy("customer_id")
     rows = vectors.select(vector_to_array("features").alias("x")).collect()
-    return [
-        {name: value for name, value in zip(feature_names(), row["x"], strict=True) if value}
-        for row in rows
-    ]
+    return [dict(zip(FEATURES, row["x"], strict=True)) for row in rows]
 
 
-def test_every_value_of_the_contract_has_its_position(spark, features):
+def test_every_value_of_the_contract_is_its_place_in_it(spark, features):
     longest = max(map(len, CATEGORIES.values()))
     changes = [{c: v[n % len(v)] for c, v in CATEGORIES.items()} for n in range(longest)]
-    amounts = {("tenure", ""): 2.0, ("monthly_charges", ""): 29.85, ("total_charges", ""): 59.7}
-    assert set_positions(features, customers(spark, *changes)) == [
-        dict.fromkeys(change.items(), 1.0) | amounts for change in changes
+    amounts = {"tenure": 2.0, "monthly_charges": 29.85, "total_charges": 59.7}
+    assert vectors_of(features, customers(spark, *changes)) == [
+        {name: float(CATEGORIES[name].index(value)) for name, value in change.items()} | amounts
+        for change in changes
     ]
 
 
-def test_an_unseen_category_is_unknown_and_fails_nothing(spark, features):
+def test_an_unseen_category_is_one_past_the_known_ones_and_fails_nothing(spark, features):
     odd = [{"payment_method": value} for value in ("Barter", "", None)]
-    for found in set_positions(features, customers(spark, *odd)):
-        assert [value for column, value in found if column == "payment_method"] == ["unknown"]
-        assert len(found) == len(CATEGORIES) + len(AMOUNTS)
+    for found in vectors_of(features, customers(spark, *odd)):
+        assert found["payment_method"] == len(CATEGORIES["payment_method"])
+
+
+def test_trees_are_told_which_positions_are_categories_and_of_how_many_values(spark, features):
+    attributes = features.transform(customers(spark, {})).schema["features"].metadata["ml_attr"]
+    nominal = {a["idx"]: len(a["vals"]) for a in attributes["attrs"]["nominal"]}
+    known = [len(values) + 1 for values in CATEGORIES.values()]  # and the unknown
+    assert nominal == dict(enumerate(known))
+    assert [a["idx"] for a in attributes["attrs"]["numeric"]] == [16, 17, 18]
 
 
 def test_the_features_learn_nothing_from_the_customers(spark, features):
     others = customers(spark, {"contract": "Two year", "tenure": 72}, {"gender": "Male"})
     again = Pipeline(stages=feature_stages(spark)).fit(others)
     frame = customers(spark, {}, {"contract": "One year"})
-    assert set_positions(again, frame) == set_positions(features, frame)
+    assert vectors_of(again, frame) == vectors_of(features, frame)
 
 
 def test_featurised_rows_come_in_the_same_order_whatever_the_input_s(spark, features):
@@ -90,26 +94,21 @@ def test_featurised_rows_come_in_the_same_order_whatever_the_input_s(spark, feat
 # Importance
 
 
-def test_importance_is_folded_back_to_the_original_columns_largest_first():
-    names = feature_names()
-    importances = np.zeros(len(names))
-    importances[names.index(("contract", "Two year"))] = 0.25
-    importances[names.index(("contract", "unknown"))] = 0.25
-    importances[names.index(("tenure", ""))] = 0.375
-    importances[names.index(("gender", "Male"))] = 0.125
-    folded = column_importance(importances)
-    assert list(folded.items())[:4] == [
+def test_importance_is_told_by_column_largest_first():
+    shares = dict.fromkeys(FEATURES, 0.0) | {"contract": 0.5, "tenure": 0.375, "gender": 0.125}
+    told = column_importance(np.array(list(shares.values())))
+    assert list(told.items())[:4] == [
         ("contract", 0.5),
         ("tenure", 0.375),
         ("gender", 0.125),
         ("senior_citizen", 0.0),
     ]
-    assert set(folded) == {*CATEGORIES, *AMOUNTS}
+    assert set(told) == set(FEATURES)
 
 
 def test_importances_of_another_vector_are_refused():
     with pytest.raises(ValueError, match="shorter"):
-        column_importance(np.zeros(len(feature_names()) - 1))
+        column_importance(np.zeros(len(FEATURES) - 1))
 
 
 # Hashes

@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import common_utils
 import pytest
 from common_utils import (
     TABLES,
@@ -29,6 +30,7 @@ from common_utils import (
     save_to_bigquery,
     table_columns,
     write_table,
+    write_tables,
     write_text,
 )
 from hypothesis import given, settings
@@ -309,19 +311,60 @@ def test_a_bad_key_writes_nothing(spark, dataset):
     assert not os.path.exists(dataset)
 
 
-def test_one_run_is_read_alone_the_own_one_before_the_newest(spark, dataset):
+def test_one_run_is_read_alone_the_own_one_before_the_one_that_wrote_last(spark, dataset):
     for run in ("run-a", "run-c", "run-b"):
         write_table(outcomes(spark, run), dataset, "scoring_outcomes", run, "preprocessing")
     only_b = read_table(spark, dataset, "scoring_outcomes", "run-b")
     assert [row["customer_id"] for row in only_b.collect()] == ["run-b"]
     assert own_or_newest_run(spark, dataset, "scoring_outcomes", "run-b") == "run-b"
-    assert own_or_newest_run(spark, dataset, "scoring_outcomes", "run-x") == "run-c"
+    assert own_or_newest_run(spark, dataset, "scoring_outcomes", "run-x") == "run-b"
 
 
-def test_there_is_no_newest_run_without_rows(spark, dataset):
-    write_table(outcomes(spark), dataset, "scoring_outcomes", "run-a", "preprocessing")
+def test_a_run_that_kept_no_rows_is_a_run_and_no_run_is_an_error(spark, dataset):
     with pytest.raises(TableNotFoundError, match=r"has no rows. Run its step first"):
         own_or_newest_run(spark, dataset, "scoring_outcomes", "run-a")
+    write_table(outcomes(spark), dataset, "scoring_outcomes", "run-a", "preprocessing")
+    assert own_or_newest_run(spark, dataset, "scoring_outcomes", "run-a") == "run-a"
+    assert read_table(spark, dataset, "scoring_outcomes", "run-a").isEmpty()
+    assert read_table(spark, dataset, "scoring_outcomes", "run-b").isEmpty()
+
+
+def test_a_killed_attempt_makes_no_run_the_newest(spark, dataset):
+    write_table(outcomes(spark, "c-1"), dataset, "scoring_outcomes", "run-b", "preprocessing")
+    write_table(outcomes(spark, "c-1"), dataset, "scoring_outcomes", "run-a", "preprocessing")
+    [attempt] = finished_attempts(dataset, "scoring_outcomes", "run-a")
+    os.remove(f"{attempt}/_SUCCESS")
+    assert own_or_newest_run(spark, dataset, "scoring_outcomes", "run-x") == "run-b"
+
+
+def test_reading_one_run_lists_no_other_run_s_folders(spark, dataset, monkeypatch):
+    for run in ("run-a", "run-b"):
+        write_table(outcomes(spark, run), dataset, "scoring_outcomes", run, "preprocessing")
+    listed = []
+    names_below = common_utils.names_below
+    monkeypatch.setattr(
+        common_utils, "names_below", lambda uri: listed.append(uri) or names_below(uri)
+    )
+    read_table(spark, dataset, "scoring_outcomes", "run-a")
+    own_or_newest_run(spark, dataset, "scoring_outcomes", "run-a")
+    assert listed and all(uri.endswith("/pipeline_id=run-a") for uri in listed)
+
+
+def test_tables_that_are_written_side_by_side_are_all_there(spark, dataset):
+    frames = {"scoring_outcomes": outcomes(spark, "c-1", "c-2"), "quarantined_rows": None}
+    frames["quarantined_rows"] = spark.createDataFrame(
+        [("a file", "a reason", "a row")], TABLES["quarantined_rows"]
+    )
+    write_tables(frames, dataset, "run-a", "preprocessing")
+    assert read_table(spark, dataset, "scoring_outcomes", "run-a").count() == 2
+    assert read_table(spark, dataset, "quarantined_rows", "run-a").count() == 1
+
+
+def test_one_table_that_does_not_fit_is_told_and_the_others_are_whole(spark, dataset):
+    frames = {"quarantined_rows": outcomes(spark, "c-1"), "scoring_outcomes": outcomes(spark, "c")}
+    with pytest.raises(DataContractError, match="Rows for quarantined_rows lack source"):
+        write_tables(frames, dataset, "run-a", "preprocessing")
+    assert read_table(spark, dataset, "scoring_outcomes", "run-a").count() == 1
 
 
 def test_a_dataset_can_be_named_by_a_uri(spark, tmp_path):

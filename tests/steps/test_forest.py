@@ -1,0 +1,190 @@
+"""One forest, read three ways: our arrays, Spark's own transform, and as prefixes of itself."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from common_utils import (
+    AMOUNTS,
+    CATEGORIES,
+    FEATURES,
+    ModelError,
+    contract_rows,
+    feature_stages,
+    featurise,
+    score_bins,
+    with_probability,
+)
+from pyspark.ml import PipelineModel
+from pyspark.ml.classification import RandomForestClassifier
+from pyspark.sql import functions as F
+
+pytestmark = pytest.mark.xdist_group("library")
+
+CUSTOMERS = 400
+DEPTH = 6
+
+
+@pytest.fixture(scope="module")
+def customers(spark):
+    """Customers of every value, the last ten with values nobody has seen; churn follows both kinds."""
+    rng = np.random.default_rng(5)
+    frame = pd.DataFrame({name: rng.choice(v, CUSTOMERS) for name, v in CATEGORIES.items()})
+    frame.insert(0, "customer_id", [f"c-{n:03d}" for n in range(CUSTOMERS)])
+    frame["tenure"] = rng.integers(0, 72, CUSTOMERS)
+    frame["monthly_charges"] = rng.uniform(18, 120, CUSTOMERS).round(2)
+    frame["total_charges"] = frame["tenure"] * frame["monthly_charges"]
+    risk = frame["payment_method"].isin(["Electronic check", "Mailed check"]) * 1.5
+    risk += (frame["contract"] == "Month-to-month") - frame["tenure"] / 40
+    frame["churn"] = np.where(rng.logistic(risk) > 0, "yes", "no")
+    frame["split"] = np.where(frame.index < 300, "train", "test")
+    frame.loc[frame.index[-10:], ["payment_method", "contract"]] = "Telepathy"
+    schema = ", ".join(
+        f"{c} {'INT' if c == 'tenure' else 'DOUBLE' if c in AMOUNTS else 'STRING'}" for c in frame
+    )
+    return spark.createDataFrame(frame, schema).coalesce(1)
+
+
+@pytest.fixture(scope="module")
+def rows(spark, customers):
+    return featurise(PipelineModel(feature_stages(spark)), customers).cache()
+
+
+@pytest.fixture(scope="module")
+def fitted(rows):
+    forest = RandomForestClassifier(numTrees=12, maxDepth=DEPTH, seed=3, cacheNodeIds=True)
+    return forest.fit(rows.where("split = 'train'"))
+
+
+@pytest.fixture(scope="module")
+def model_uri(spark, fitted, tmp_path_factory):
+    uri = str(tmp_path_factory.mktemp("model") / "m")
+    PipelineModel([*feature_stages(spark), fitted]).save(uri)
+    return uri
+
+
+@pytest.fixture(scope="module")
+def scored(customers, model_uri):
+    """Our probabilities and contributions of every customer, beside Spark's probability."""
+    import batch_scoring as scoring
+
+    forest = scoring.Forest(scoring.forest_nodes(model_uri))
+    frame = customers.toPandas()
+    x = scoring.as_numbers(frame, scoring.model_labels(model_uri))
+    probability, contributions = forest.score(x)
+    by_spark = with_probability(PipelineModel.load(model_uri).transform(customers)).toPandas()
+    return forest, probability, contributions, by_spark["churn_probability"].to_numpy()
+
+
+def test_the_trees_of_this_test_ask_for_sets_of_values_and_for_amounts(model_uri):
+    from batch_scoring import forest_nodes
+
+    inner = forest_nodes(model_uri).query("feature >= 0")
+    sets = inner[inner["categories"] > 0]["values"].map(len)
+    assert {1, 2} <= set(sets) and (inner["categories"] == -1).any()
+
+
+def test_our_probability_is_spark_s_for_every_customer_known_values_or_not(scored):
+    _, ours, _, spark_s = scored
+    assert len(ours) == CUSTOMERS and len(set(ours)) > 100
+    np.testing.assert_allclose(ours, spark_s, rtol=0, atol=1e-12)
+
+
+def test_base_and_contributions_add_up_to_the_probability(scored):
+    forest, ours, contributions, _ = scored
+    assert contributions.shape == (CUSTOMERS, len(FEATURES))
+    np.testing.assert_allclose(forest.base + contributions.sum(axis=1), ours, rtol=0, atol=1e-12)
+
+
+def test_a_tree_of_one_leaf_is_a_forest_too(spark, rows, tmp_path):
+    from batch_scoring import Forest, forest_nodes
+
+    stump = RandomForestClassifier(numTrees=2, maxDepth=0, seed=3).fit(rows)
+    uri = str(tmp_path / "m")
+    PipelineModel([*feature_stages(spark), stump]).save(uri)
+    probability, contributions = Forest(forest_nodes(uri)).score(np.zeros((3, len(FEATURES))))
+    assert len(set(probability)) == 1 and not contributions.any()
+
+
+def test_the_largest_contributions_up_or_down_are_the_reasons():
+    from batch_scoring import largest
+
+    moves = np.zeros((1, len(FEATURES)))
+    moves[0, FEATURES.index("tenure")] = -0.3
+    moves[0, FEATURES.index("contract")] = 0.2
+    assert largest(moves, 2) == {"names": [["tenure", "contract"]], "moves": [[-0.3, 0.2]]}
+
+
+def test_a_model_of_other_columns_is_refused(spark, fitted, tmp_path):
+    from batch_scoring import model_labels
+
+    indexer, assembler = feature_stages(spark)
+    turned = assembler.setInputCols([*AMOUNTS, *indexer.getOutputCols()])
+    uri = str(tmp_path / "m")
+    PipelineModel([indexer, turned, fitted]).save(uri)
+    with pytest.raises(ModelError, match=r"saw other columns. Train again"):
+        model_labels(uri)
+
+
+def test_the_labels_are_the_model_s_own_in_its_order(spark, model_uri):
+    from batch_scoring import model_labels
+
+    assert model_labels(model_uri) == {name: list(v) for name, v in CATEGORIES.items()}
+    assert contract_rows(spark).count() == max(map(len, CATEGORIES.values()))
+
+
+# What tuning takes for equal
+
+
+def test_remembering_nodes_grows_the_same_trees(rows, fitted):
+    walking = RandomForestClassifier(numTrees=12, maxDepth=DEPTH, seed=3, cacheNodeIds=False)
+    again = walking.fit(rows.where("split = 'train'"))
+    trees = [model.toDebugString.partition("\n")[2] for model in (fitted, again)]
+    assert "If (" in trees[0] and trees[0] == trees[1]
+
+
+def test_sizes_that_share_their_trees_get_the_bins_of_each_size_alone(rows, monkeypatch):
+    import hyperparameter_tuning as tuning
+
+    monkeypatch.setattr(tuning, "GRID_TREES", (3, 5, 8))
+    train, held_out = rows.where("split = 'train'"), rows.where("split = 'test'")
+    model = RandomForestClassifier(numTrees=8, maxDepth=4, seed=3).fit(train)
+    judged = tuning.judge_sizes(model, held_out)
+    for size in (3, 5, 8):
+        alone = tuning.some_trees(model, 0, size).transform(held_out)
+        expected = score_bins(with_probability(alone)).toPandas()
+        found = judged[judged["numTrees"] == size].drop(columns="numTrees")
+        pd.testing.assert_frame_equal(
+            found.sort_values("bin", ignore_index=True)[list(expected.columns)],
+            expected.sort_values("bin", ignore_index=True),
+        )
+
+
+def test_a_forest_s_first_trees_are_the_mean_of_those_trees(rows, fitted):
+    import hyperparameter_tuning as tuning
+
+    test = rows.where("split = 'test'")
+
+    def probabilities(model):
+        found = with_probability(model.transform(test)).orderBy("customer_id")
+        return np.array([row[0] for row in found.select("churn_probability").collect()])
+
+    by_hand = sum(probabilities(tree) for tree in fitted.trees[2:5]) / 3
+    np.testing.assert_allclose(probabilities(tuning.some_trees(fitted, 2, 5)), by_hand, atol=1e-12)
+
+
+def test_trials_are_the_metrics_of_each_point_and_fold():
+    from hyperparameter_tuning import trials_of
+
+    one = {"bin": [1, 9000], "customers": [2, 2], "churners": [0, 2]}
+    one |= {"squared_error": [0.0, 0.1], "log_loss": [0.1, 0.1], "parameters": "{}", "fold": 1}
+    found = {(p, fold, metric): v for p, fold, metric, v in trials_of(pd.DataFrame(one))}
+    assert found == {("{}", 1, "roc_auc"): 1.0, ("{}", 1, "average_precision"): 1.0}
+
+
+def test_the_search_s_customers_do_not_follow_their_ids(spark, rows, monkeypatch):
+    import hyperparameter_tuning as tuning
+
+    monkeypatch.setattr(tuning, "SEARCH_ROWS", 40)
+    numbered = rows.withColumn("fold", F.substring("customer_id", 3, 3).cast("int"))
+    _, _, drawn = tuning.search_data(numbered)
+    assert len(drawn) == 40 and max(drawn) > 300
