@@ -14,6 +14,7 @@ import ast
 import difflib
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -374,7 +375,10 @@ def _indent(source: str) -> str:
 
 
 def _ruff(command: list[str], text: str, check: bool = True) -> subprocess.CompletedProcess:
-    """Run ruff on a text, away from any configuration: the result depends on the text alone."""
+    """Run ruff on a text, away from any configuration: the result depends on the text alone.
+
+    It runs in the root folder, because ruff takes the modules of the working folder for its own.
+    """
     options = ["--isolated", "--quiet", "--line-length", str(LINE_LENGTH), "--target-version"]
     return subprocess.run(
         [sys.executable, "-m", "ruff", *command, *options, "py311", "--stdin-filename=x.py", "-"],
@@ -383,6 +387,7 @@ def _ruff(command: list[str], text: str, check: bool = True) -> subprocess.Compl
         encoding="utf-8",
         capture_output=True,
         check=check,
+        cwd=os.sep,
     )
 
 

@@ -613,7 +613,9 @@ def own_or_newest_run(spark: SparkSession, dataset: str, name: str, pipeline_id:
         last = max(attempts, key=lambda path: path.rpartition("/attempt=")[2], default="")
         run = last.rpartition("/pipeline_id=")[2].partition("/")[0]
     if not run:
-        raise TableNotFoundError(f"{name} in {dataset} has no rows. Run its step first.")
+        raise TableNotFoundError(
+            f"No run has written {name} in {dataset}: it has no rows. Run its step first."
+        )
     return run
 
 

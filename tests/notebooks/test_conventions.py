@@ -184,5 +184,6 @@ def test_the_last_section_links_the_script_that_production_runs(name):
     assert (paths.SCRIPTS / script).is_file()
 
 
-def test_the_scripts_are_what_the_notebooks_export():
+def test_the_scripts_are_what_the_notebooks_export_whatever_the_working_folder(monkeypatch):
+    monkeypatch.chdir(paths.SCRIPTS)
     assert export_all(paths.NOTEBOOKS, paths.SCRIPTS, check=True) == []
