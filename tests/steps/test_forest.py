@@ -83,6 +83,17 @@ def test_the_trees_of_this_test_ask_for_sets_of_values_and_for_amounts(model_uri
     assert {1, 2} <= set(sets) and (inner["categories"] == -1).any()
 
 
+def test_an_unknown_value_goes_right_at_every_question_about_its_column(model_uri):
+    from batch_scoring import forest_nodes
+
+    nodes = forest_nodes(model_uri)
+    asked = nodes[nodes["categories"] > 0]
+    assert len(asked) > 50
+    for node in asked.itertuples():
+        unknown = node.categories - 1
+        assert unknown not in node.values  # the set that goes left
+
+
 def test_our_probability_is_spark_s_for_every_customer_known_values_or_not(scored):
     _, ours, _, spark_s = scored
     assert len(ours) == CUSTOMERS and len(set(ours)) > 100
