@@ -32,8 +32,9 @@ KERNEL = "churnlab-airflow"
 DAG = "scoring_dag.py"
 LOCAL_SETTINGS = Path(__file__).parent / "standins" / "airflow_local_settings.py"
 
-START_SECONDS = 180
-STOP_SECONDS = 20
+# Of a machine that does much else: an idle one needs 20 and 3.
+START_SECONDS = 900
+STOP_SECONDS = 60
 
 # What a Composer environment would be given, and what makes Airflow quiet, local and quick.
 SETTINGS = {
@@ -41,6 +42,10 @@ SETTINGS = {
     "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
     "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "2",
     "AIRFLOW__CORE__PARALLELISM": "2",
+    # Nothing may fail because this machine does much else, or starts for the first time.
+    "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600",
+    "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "600",
+    "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "120",
     # Nobody but this machine reaches the port, so there is no password to lose.
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
     "AIRFLOW__API__HOST": "127.0.0.1",
@@ -195,7 +200,7 @@ def wait_until_healthy(port: int, process: subprocess.Popen, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            parts = requests.get(f"{url}/api/v2/monitor/health", timeout=5).json().values()
+            parts = requests.get(f"{url}/api/v2/monitor/health", timeout=60).json().values()
             if all(part["status"] == "healthy" for part in parts):
                 return
         except (requests.RequestException, TypeError, KeyError):

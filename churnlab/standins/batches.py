@@ -164,7 +164,7 @@ class BatchService:
             else:
                 end_process(self._processes.get(batch.name))
 
-    def wait(self, name: str, timeout: float = 600) -> dataproc.Batch:
+    def wait(self, name: str, timeout: float = 3600) -> dataproc.Batch:
         """Return a batch once it has ended. Raises TimeoutError after ``timeout`` seconds."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._batch(name).state in FINAL, timeout):

@@ -27,11 +27,12 @@ class Function:
 
 @contextmanager
 def serve_function(
-    source: Path, target: str, variables: dict[str, str], patience: float = 60
+    source: Path, target: str, variables: dict[str, str], patience: float = 600
 ) -> Iterator[Function]:
     """Run a function on loopback for a while, in a process of its own.
 
-    Raises RuntimeError, with what the process wrote, if it does not listen in time.
+    Raises RuntimeError, with what the process wrote, if it ends or does not listen in time
+    (seconds).
     """
     command = [str(Path(sys.executable).with_name("functions-framework")), "--host", "127.0.0.1"]
     command += ["--port", "0", "--target", target, "--source", str(source)]

@@ -146,7 +146,7 @@ class PipelineService:
             else:
                 self._finish(job, State.PIPELINE_STATE_CANCELLED, "Cancelled by the caller.")
 
-    def wait(self, name: str, timeout: float = 600) -> vertex.PipelineJob:
+    def wait(self, name: str, timeout: float = 3600) -> vertex.PipelineJob:
         """Return a job once it has ended. Raises TimeoutError after ``timeout`` seconds."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._jobs[name].state in FINAL, timeout):

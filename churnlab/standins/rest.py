@@ -50,5 +50,6 @@ def serve_app(app: Flask, port: int = 0) -> tuple[BaseWSGIServer, str]:
     with listening_socket(port) as listener:  # the server keeps a copy of it
         options = {"threaded": True, "request_handler": _QuietHandler, "fd": listener.fileno()}
         server = make_server("127.0.0.1", port, app, **options)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    # Between two looks at whether it shall end, a server takes calls: the end need not wait long.
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     return server, f"http://127.0.0.1:{server.port}"

@@ -29,7 +29,7 @@ def find_package_file(pattern: str) -> Path:
 
 
 @contextmanager
-def storage_server(patience: float = 30, requests: Path | None = None) -> Iterator[str]:
+def storage_server(patience: float = 600, requests: Path | None = None) -> Iterator[str]:
     """Run a storage server on a free port of loopback for a while and yield its URL.
 
     The URL is what STORAGE_EMULATOR_HOST takes. The server notes its requests in a file if it is

@@ -88,7 +88,7 @@ class AirflowHome:
             cwd=self.home,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=1800,
         )
 
     def test_dag(self, conf: dict, **variables: str) -> subprocess.CompletedProcess:

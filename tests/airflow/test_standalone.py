@@ -18,18 +18,18 @@ class Api:
 
     def __init__(self, url: str):
         self.url = f"{url}/api/v2"
-        token = requests.get(f"{url}/auth/token", timeout=10).json()["access_token"]
+        token = requests.get(f"{url}/auth/token", timeout=120).json()["access_token"]
         self.session = requests.Session()
         self.session.headers["Authorization"] = f"Bearer {token}"
 
     def get(self, path: str) -> dict:
         """Return what stands at a path; {} for nothing."""
-        answer = self.session.get(f"{self.url}/{path}", timeout=10)
+        answer = self.session.get(f"{self.url}/{path}", timeout=120)
         return answer.json() if answer.ok else {}
 
     def post(self, path: str, body: dict) -> requests.Response:
         """Send a request."""
-        return self.session.post(f"{self.url}/{path}", json=body, timeout=10)
+        return self.session.post(f"{self.url}/{path}", json=body, timeout=120)
 
     def wait(self, seconds: float, condition):
         """Return the first true value of a condition; fail after some seconds."""
@@ -69,7 +69,7 @@ def test_a_rest_call_without_a_logical_date_runs_the_dag_and_nothing_stays_behin
         str(scored_lake), home, tmp_path / "cloud", settings=unscheduled
     ) as airflow:
         api = Api(airflow.url)
-        api.wait(60, lambda: api.get("dags/churn_scoring"))
+        api.wait(600, lambda: api.get("dags/churn_scoring"))
         assert api.get("importErrors")["total_entries"] == 0
         runs = "dags/churn_scoring/dagRuns"
         refused = api.post(runs, {"logical_date": None, "conf": {"max_offers": 2}})
@@ -78,7 +78,7 @@ def test_a_rest_call_without_a_logical_date_runs_the_dag_and_nothing_stays_behin
         asked = api.post(runs, {"logical_date": None, "conf": {"customers": small}})
         assert asked.ok and asked.json()["logical_date"] is None
         run = asked.json()["dag_run_id"]
-        assert api.wait(150, lambda: api.finished(run)) == "success"
+        assert api.wait(1800, lambda: api.finished(run)) == "success"
 
         tasks = api.get(f"{runs}/{run}/taskInstances")["task_instances"]
         assert {task["task_id"]: task["state"] for task in tasks} == dict.fromkeys(

@@ -188,7 +188,7 @@ def clear(cloud: Cloud) -> None:
             bucket.delete()
     for batch in list(cloud.batches._batches.values()):
         cloud.batches.cancel_operation(batch.operation)
-        cloud.batches.wait(batch.name, 30)
+        cloud.batches.wait(batch.name)
         cloud.batches.delete_batch(batch.name)
     cloud.pipelines._jobs.clear()
     cloud.pipelines._schedules.clear()

@@ -329,7 +329,7 @@ def forwarded(storage: str) -> Response:
     path = path.replace("versions=True", "versions=true")  # the library's, the server's spelling
     headers = {k: v for k, v in request.headers if k not in ("Host", "Content-Length")}
     answer = requests.request(
-        request.method, f"{storage}{path}", data=request.get_data(), headers=headers, timeout=20
+        request.method, f"{storage}{path}", data=request.get_data(), headers=headers, timeout=60
     )
     kept = {k: v for k, v in answer.headers.items() if k in ("Content-Type", "Location", "Range")}
     return Response(answer.content, answer.status_code, kept)

@@ -133,6 +133,4 @@ def test_the_interrupted_command_cancels_its_batch(cloud, monkeypatch):
     with pytest.raises(AssertionError):  # the status of an interrupt is not 0
         churnlab("submit", "preprocessing", "--", "--pipeline-id", "run-a", "--raw", "slow")
     assert interrupt.is_set()
-    assert (
-        cloud.batches.wait(f"{BATCHES}/batches/preprocessing-run-a", 30).state.name == "CANCELLED"
-    )
+    assert cloud.batches.wait(f"{BATCHES}/batches/preprocessing-run-a").state.name == "CANCELLED"

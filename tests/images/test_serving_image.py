@@ -57,7 +57,7 @@ def serving(infra_tools: Path, log: Path, **variables: str) -> Iterator[str]:
                 stderr=subprocess.STDOUT,
             )
 
-        process, port = start_on_a_port(start, patience=300)
+        process, port = start_on_a_port(start, patience=600)
         try:
             assert port, log.read_text()
             yield f"http://127.0.0.1:{port}"

@@ -22,10 +22,10 @@ def call(cloud, start_function, lake):
     function = start_function(LAKE=str(lake), CODE_URI=str(paths.SCRIPTS))
 
     def call(**parameters) -> tuple[dict, aiplatform.gapic.PipelineJob]:
-        answer = requests.post(function.url, json={"parameters": parameters}, timeout=60)
+        answer = requests.post(function.url, json={"parameters": parameters}, timeout=600)
         assert answer.status_code == 202, answer.text
         started = answer.json()
-        cloud.pipelines.wait(started["job"], timeout=900)
+        cloud.pipelines.wait(started["job"])
         return started, cloud.pipelines.get_job(started["job"])
 
     return call

@@ -29,7 +29,7 @@ INTERNAL = re.compile(r"http|gs://|@|Traceback|File \"|\.py|google|demo|because 
 def post(function, body: object = None, **headers: str) -> requests.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     data = body if isinstance(body, str | bytes) else "" if body is None else json.dumps(body)
-    return requests.post(function.url, data=data, headers=named, timeout=60)
+    return requests.post(function.url, data=data, headers=named, timeout=600)
 
 
 def job_names(cloud) -> set[str]:
@@ -182,7 +182,7 @@ def test_a_wrong_header_is_refused_by_its_name(function, headers):
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
 def test_only_post_starts_anything(cloud, function, method):
     before = job_names(cloud)
-    answer = requests.request(method, function.url, timeout=60)
+    answer = requests.request(method, function.url, timeout=600)
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
     assert job_names(cloud) == before
 
