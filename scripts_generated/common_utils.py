@@ -401,9 +401,14 @@ def dataset_root(lake: str, dataset: str) -> str:
 
 
 @cache
+def schema_of(columns: str) -> StructType:
+    """Return SQL column definitions as Spark's schema; the same text is parsed once."""
+    return _parse_datatype_string(columns)
+
+
 def contract_schema(name: str) -> StructType:
-    """Return the contract of a table as Spark's schema; Spark's parser is asked once a table."""
-    return _parse_datatype_string(table_columns(name))
+    """Return the contract of a table as Spark's schema."""
+    return schema_of(table_columns(name))
 
 
 WIDENING = {("int", "bigint"), ("int", "double"), ("bigint", "double"), ("float", "double")}
