@@ -21,21 +21,26 @@ SPARE = range(20_000, 32_000)
 BACKLOG = 128  # calls that may wait for an answer
 
 
-def listening_socket(port: int = 0) -> socket.socket:
+def listening_socket(port: int = 0, patience: float = 2) -> socket.socket:
     """Return a socket that listens on a port of loopback, on a free one for 0.
 
-    Raises CourseError if the port is taken.
+    A port that is taken is tried for ``patience`` seconds: its server may be about to end, or a
+    call may have it for a moment. Raises CourseError if it stays taken.
     """
-    listener = socket.socket()
-    try:
-        # A server that has just ended must not keep its successor waiting.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise taken(port) from error
-    return listener
+    deadline = time.monotonic() + patience
+    while True:
+        listener = socket.socket()
+        try:
+            # A server that has just ended must not keep its successor waiting.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", port))
+            listener.listen(BACKLOG)
+            return listener
+        except OSError as error:
+            listener.close()
+            if time.monotonic() > deadline:
+                raise taken(port) from error
+        time.sleep(0.05)
 
 
 def taken(port: int) -> CourseError:
@@ -51,7 +56,7 @@ def spare_port(wanted: int = 0) -> int:
     """
     for port in filter(None, (wanted, *random.sample(SPARE, 50))):
         try:
-            listening_socket(port).close()
+            listening_socket(port, patience=0).close()
         except CourseError:
             continue
         return port
