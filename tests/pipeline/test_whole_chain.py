@@ -1,6 +1,7 @@
 """Everything at once: HTTP request → function → Vertex job → batches → Spark → registered model."""
 
 import json
+from pathlib import Path
 
 import pytest
 import requests
@@ -59,6 +60,30 @@ def test_a_request_ends_in_a_registered_model(cloud, lake, trained):
     assert answer["model_version"].tolist() == [f"{key}-training", f"{key}-tuning"]
     report = json.loads((lake / "runs" / key / "pipeline.json").read_text())
     assert report["state"] == "SUCCEEDED"
+
+
+def test_one_key_leads_from_the_run_to_every_row(lake, trained):
+    key = trained[0]["pipeline_id"]
+    found = {path.stem for path in (lake / "runs" / key).glob("*.json")}
+    assert found == {"preprocessing", "training", "tuning", "pipeline"}
+    answer = course_module("common_utils").review(
+        str(lake / "warehouse" / "churn"),
+        "SELECT step, data_pipeline_id FROM model_registry "
+        f"WHERE pipeline_id = '{key}' ORDER BY step",
+    )
+    assert answer.values.tolist() == [["training", key], ["tuning", key]]
+
+
+def test_the_model_that_is_handed_on_is_one_that_the_run_has_written(cloud, trained):
+    key = trained[0]["pipeline_id"]
+    root = cloud.pipelines.storage / "demo-pipelines" / "root"
+    outputs = [path for path in root.rglob("executor_output.json") if key in str(path)]
+    [given] = [json.loads(p.read_text()) for p in outputs if p.parent.name == "register-model"]
+    [model] = given["artifacts"]["model"]["artifacts"]
+    version = given["parameterValues"]["Output"]
+    assert version in (f"{key}-training", f"{key}-tuning")
+    assert model["metadata"]["model_version"] == version
+    assert Path(model["uri"], "stages").is_dir()
 
 
 def test_its_model_can_be_traced_to_the_raw_file_and_the_scripts(lake, trained):
