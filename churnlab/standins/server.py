@@ -1,5 +1,6 @@
 """All stand-ins of one machine, on loopback: what `churnlab up` starts."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from churnlab.standins.rest import serve_app
 
 # The laptop's Spark has no web interface in a batch: nobody could look at it in time.
 BATCH_CONF = {"spark.ui.enabled": "false"}
+# Werkzeug parses Python for each route, and Python 3.11 fails now and then when two threads parse
+# at once: https://github.com/python/cpython/issues/106905.
+ROUTING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,14 @@ def stand_ins(
         ends.callback(service.close)
         server, address = serve_grpc(service, grpc_port)
         ends.callback(server.stop, 0)
-        web, url = serve_app(rest_app(service), rest_port)
+        with ROUTING:
+            batches_app = rest_app(service)
+        web, url = serve_app(batches_app, rest_port)
         ends.callback(web.shutdown)
         pipelines = PipelineService(storage, service, execute_pipelines)
-        vertex_web, vertex_url = serve_app(pipelines_app(pipelines), vertex_port)
+        with ROUTING:
+            vertex_app = pipelines_app(pipelines)
+        vertex_web, vertex_url = serve_app(vertex_app, vertex_port)
         ends.callback(vertex_web.shutdown)
         ends.callback(pipelines.close)  # a job's end cancels its own batches
         addresses = Addresses(address, url, vertex_url, service, pipelines)
