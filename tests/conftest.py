@@ -50,7 +50,7 @@ CUSTOMER = {
 # the order is only about time: long ones begin early, and a chain's second part begins when
 # the first is likely to be done.
 ORDER = """
-course job library cloud storage pipeline airflow batches cluster basics
+course job library steps cloud storage pipeline airflow batches cluster basics
 quality function terraform serving data book
 """.split()
 

@@ -14,7 +14,7 @@ from churnlab.cloud.refusals import explain, explained, role_of
 from churnlab.errors import CourseError
 from tests.cloud_commands.conftest import PROFILE
 
-pytestmark = pytest.mark.xdist_group("cloud commands")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
 
 READS = {
     "BatchGetServices": lambda clients: list(checks.check_apis(clients, PROFILE)),

@@ -7,7 +7,7 @@ from churnlab.cloud.checks import PERMISSIONS, examine
 from churnlab.cloud.profile import write_profile
 from tests.cloud_commands.conftest import PROFILE, changed, churnlab
 
-pytestmark = pytest.mark.xdist_group("cloud commands")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
 
 
 def findings(cloud, profile=PROFILE) -> dict:

@@ -9,7 +9,7 @@ from churnlab.cloud.bills import bills, total
 from churnlab.costs import batch_cost
 from tests.cloud_commands.conftest import churnlab
 
-pytestmark = pytest.mark.xdist_group("cloud commands")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
 
 STATE = dataproc.Batch.State
 

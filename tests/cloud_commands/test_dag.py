@@ -10,7 +10,7 @@ from churnlab.cloud.dag import run_request
 from churnlab.cloud.profile import profile_path, write_profile
 from tests.cloud_commands.conftest import changed, churnlab
 
-pytestmark = pytest.mark.xdist_group("cloud commands")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
 
 
 def test_a_run_starts_with_its_parameters(cloud):

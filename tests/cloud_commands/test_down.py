@@ -9,7 +9,7 @@ from churnlab import paths
 from churnlab.cloud.leftovers import wait_until_gone
 from tests.cloud_commands.conftest import PROFILE, churnlab
 
-pytestmark = pytest.mark.xdist_group("cloud commands")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
 
 PLACE = "projects/demo/locations/us-central1"
 OURS = {"execution_config": {"service_account": PROFILE.service_accounts["batch"]}}

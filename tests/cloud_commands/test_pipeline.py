@@ -6,7 +6,7 @@ from google.cloud import aiplatform_v1 as vertex
 
 from tests.cloud_commands.conftest import PROFILE, churnlab
 
-pytestmark = pytest.mark.xdist_group("cloud commands")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
 
 PLACE = "projects/demo/locations/us-central1"
 RUN = "20261124t060000-0abcde"

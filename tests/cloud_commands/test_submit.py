@@ -14,7 +14,7 @@ from churnlab.cloud.submit import target_of
 from churnlab.standins.api import ApiError
 from tests.cloud_commands.conftest import PROFILE, churnlab
 
-pytestmark = pytest.mark.xdist_group("cloud commands")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
 
 SLEEP = time.sleep
 BATCHES = "projects/demo/locations/us-central1"

@@ -7,7 +7,7 @@ from churnlab.cloud.upload import code_items
 from tests.cloud_commands.conftest import PROFILE, churnlab
 from tests.conftest import customer, write_raw
 
-pytestmark = pytest.mark.xdist_group("cloud commands")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
 
 
 def objects(cloud, bucket: str) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-pytestmark = pytest.mark.xdist_group("library")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("library")]
 
 ROWS = 20_000
 

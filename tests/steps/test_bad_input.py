@@ -23,7 +23,7 @@ from pyspark.sql import SparkSession
 from churnlab import paths, submit
 from tests.conftest import CUSTOMER, customer, write_raw
 
-pytestmark = pytest.mark.xdist_group("library")
+pytestmark = pytest.mark.xdist_group("steps")
 
 HEADER = ",".join(CUSTOMER)
 

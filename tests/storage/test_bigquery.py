@@ -34,7 +34,7 @@ from tests.storage.conftest import need
 from tests.storage.emulator import PACKAGE, PROJECT, Client, bigquery_server, create_tables, load
 from tests.storage.queries import UnknownQuery, course_queries, in_code
 
-pytestmark = pytest.mark.xdist_group("storage")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("storage")]
 
 QUERIES = course_queries(RUN)
 OUTCOMES = "scoring_outcomes"

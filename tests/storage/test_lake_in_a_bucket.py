@@ -33,7 +33,7 @@ from tests.storage.bucket import CONNECTOR, arrow_variables, spark_settings, sto
 from tests.storage.chain import RUN, STEPS, options, records
 from tests.storage.conftest import need
 
-pytestmark = pytest.mark.xdist_group("storage")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("storage")]
 
 LAKE, CODE = "gs://lake", "gs://code"
 DATASET = f"{LAKE}/warehouse/churn"
