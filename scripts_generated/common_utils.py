@@ -650,7 +650,7 @@ def contract_rows(spark: SparkSession) -> DataFrame:
     """Return a few rows that hold every category of the contract."""
     longest = max(map(len, CATEGORIES.values()))
     rows = [[values[i % len(values)] for values in CATEGORIES.values()] for i in range(longest)]
-    return spark.createDataFrame(rows, list(CATEGORIES)).coalesce(1)
+    return spark.createDataFrame(pd.DataFrame(rows, columns=list(CATEGORIES)))
 
 
 FEATURES = (*CATEGORIES, *AMOUNTS)
