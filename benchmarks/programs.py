@@ -54,11 +54,15 @@ class Program:
 Runner = Callable[[Program, Path], dict]
 
 
-def course_step(step: str, folder: Path, run: str, quick: bool) -> Program:
-    """Return a script of the course, on the lake ``folder`` and under the key ``run``."""
+def course_step(step: str, folder: Path, run: str, quick: bool, model: str = "") -> Program:
+    """Return a script of the course, on the lake ``folder`` and under the key ``run``.
+
+    ``model`` is the version that scores; nobody has made a champion here.
+    """
     module = SCRIPTS[step]
     small = QUICK["course"].get(step, []) if quick else []
-    arguments = ("--pipeline-id", run, "--lake", str(folder), *small)
+    chosen = ("--model-version", model) if step == "scoring" else ()
+    arguments = ("--pipeline-id", run, "--lake", str(folder), *small, *chosen)
     return Program(module, arguments, (paths.SCRIPTS / f"{module}.py", *LIBRARY))
 
 

@@ -42,7 +42,8 @@ class Bench:
         run = common_utils().new_pipeline_id()
         defaults = None if self.same_settings else self.folder / "spark-defaults"
         if side == "course":
-            program = course_step(step, folder, run, self.quick)
+            trained = f"{self.last(side, 'training').run}-training" if step == "scoring" else ""
+            program = course_step(step, folder, run, self.quick, trained)
         else:
             program = straightforward_step(step, folder, self.quick, defaults)
         return Measured(folder, run, self.runner(program, folder))

@@ -255,9 +255,15 @@ def land_todays_customers(lake: Path, rows: int = 300) -> Path | None:
 
 
 def check_model(lake: str) -> None:
-    """Raise CourseError if a lake on this machine has no registered model."""
-    if "://" not in lake and not Path(lake, "warehouse", "churn", "model_registry").exists():
-        raise CourseError(f"The lake {lake} has no registered model.", "Run `make course` first.")
+    """Raise CourseError if a lake on this machine has no champion."""
+    from churnlab.library import common_utils  # needs PySpark, which Airflow's environment lacks
+
+    library = common_utils()
+    if "://" not in lake:
+        try:
+            library.registered_model(library.dataset_root(lake, "churn"))
+        except library.ModelError as error:
+            raise CourseError(str(error), "`make course` trains models and chooses one.") from error
 
 
 def serve_airflow(lake: str, port: int, announce: Callable[[str], None]) -> None:

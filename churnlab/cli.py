@@ -216,6 +216,28 @@ def sql(
 
 
 @app.command()
+def promote(
+    reason: Annotated[str, typer.Option(help="Why; the registry keeps it.")],
+    version: Annotated[
+        str, typer.Argument(help="A registered version; else the best of the newest run.")
+    ] = "",
+    by: Annotated[str, typer.Option(help="Who decides; else your login name.")] = "",
+    dataset: Annotated[str, typer.Option(help="The dataset of the tables.")] = "churn",
+    lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
+) -> None:
+    """Make a model the champion, the one that scores; the registry keeps who and why."""
+    from churnlab.promotion import promote as decide
+
+    row, run = decide(version, reason, by, lake or paths.lake(), dataset)
+    console.print(
+        f"{row['model_version']} is the champion, says {row['changed_by']} in run {run}.",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
 def lineage(
     pipeline_id: Annotated[str, typer.Argument(help="The key of a run that scored or trained.")],
     picture: Annotated[

@@ -3,6 +3,7 @@
 import re
 import subprocess
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from churnlab import paths
 from churnlab.errors import CourseError
@@ -41,14 +42,15 @@ def trace(lake: str, dataset: str, pipeline_id: str) -> Lineage:
     root, lineage = library.dataset_root(lake, dataset), Lineage()
     scored = _rows(
         root,
-        "SELECT model_version, COUNT(*) AS customers FROM batch_predictions "
-        f"WHERE pipeline_id = '{pipeline_id}' GROUP BY model_version",
+        "SELECT model_version, COUNT(*) AS customers, MIN(pipeline_execution_ts) AS written "
+        f"FROM batch_predictions WHERE pipeline_id = '{pipeline_id}' GROUP BY model_version",
     )
     versions = [row["model_version"] for row in scored]
-    wanted = f"pipeline_id = '{pipeline_id}'"
+    of_run = f"pipeline_id = '{pipeline_id}' AND stage = 'candidate'"
+    wanted = f"model_version IN (SELECT model_version FROM model_registry WHERE {of_run})"
     if versions:
         wanted = "model_version IN ({})".format(", ".join(f"'{v}'" for v in versions))
-    models = _rows(root, f"SELECT * FROM model_registry WHERE {wanted} ORDER BY model_version")
+    models = _models(root, wanted)
     if not models:
         raise CourseError(
             f"The run {pipeline_id} has neither predictions nor models in {root}.",
@@ -56,9 +58,13 @@ def trace(lake: str, dataset: str, pipeline_id: str) -> Lineage:
         )
     for model in models:
         _add_model(lineage, lake, root, model, alone=len(models) == 1)
+    fitted = {row["model_version"]: row["pipeline_execution_ts"] for row in models}
     for row in scored:
+        written = row.pop("written")
+        made = fitted[row["model_version"]]
+        _in_order(f"the model {row['model_version']}", made, f"predictions {pipeline_id}", written)
         name = _name("model", row["model_version"], len(models) == 1)
-        code = _add_code(lineage, lake, pipeline_id, "scoring")
+        code = _add_code(lineage, library.run_record(lake, pipeline_id, "scoring"), "scoring")
         label = f"predictions\n{pipeline_id}\n{row['customers']:,} customers"
         lineage.add(
             _name("predictions", row["model_version"], len(scored) == 1), label, name, *code, **row
@@ -66,9 +72,30 @@ def trace(lake: str, dataset: str, pipeline_id: str) -> Lineage:
     return lineage
 
 
+def _models(root: str, wanted: str) -> list[dict]:
+    """Return each version's row of when it was fitted, with the stage that it has reached."""
+    query = f"SELECT * FROM model_registry WHERE {wanted} ORDER BY pipeline_execution_ts"
+    models: dict[str, dict] = {}
+    for row in _rows(root, query):
+        first = models.setdefault(row["model_version"], row)
+        first["stage"] = row["stage"]
+    return [models[version] for version in sorted(models)]
+
+
+def _in_order(source: str, made: datetime, result: str, written: datetime) -> None:
+    """Raise CourseError if something is younger than what was made from it."""
+    if made > written:
+        raise CourseError(
+            f"{source} is of {made:%Y-%m-%d %H:%M:%S} and {result} of {written:%Y-%m-%d %H:%M:%S}: "
+            "the younger can't have made the older.",
+            "A step ran again under the key of a run that others rest on, and replaced its rows. "
+            "Give each run a key of its own; what was there before is gone.",
+        )
+
+
 def _add_model(lineage: Lineage, lake: str, root: str, row: dict, alone: bool) -> None:
     version, run, step = row["model_version"], row["pipeline_id"], row["step"]
-    data = _add_data(lineage, lake, root, row["data_pipeline_id"])
+    data = _add_data(lineage, lake, root, row)
     facts = {"version": version} | {
         name: row[name]
         for name in ("model_uri", "metrics_uri", "data_fingerprint", "parameters_fingerprint")
@@ -78,31 +105,38 @@ def _add_model(lineage: Lineage, lake: str, root: str, row: dict, alone: bool) -
         f"parameters {row['parameters_fingerprint']}"
     )
     name = _name("model", version, alone)
-    lineage.add(name, label, data, *_add_code(lineage, lake, run, step), **facts)
+    code = _add_code(lineage, common_utils().run_record(lake, run, step), step)
+    lineage.add(name, label, data, *code, **facts)
     measured = f"test metrics\nROC AUC {row['roc_auc']:.3f}\naverage precision "
     measured += f"{row['average_precision']:.3f}"
     lineage.add(_name("metrics", version, alone), measured, name, uri=row["metrics_uri"])
 
 
-def _add_data(lineage: Lineage, lake: str, root: str, run: str) -> str:
+def _add_data(lineage: Lineage, lake: str, root: str, model: dict) -> str:
+    """Add the data of a model and its raw file, as they were when the model was fitted."""
+    run, fitted = model["data_pipeline_id"], model["pipeline_execution_ts"]
+    query = "SELECT COUNT(*) AS n, MAX(pipeline_execution_ts) AS written FROM training_data "
+    counted = next(iter(_rows(root, f"{query} WHERE pipeline_id = '{run}'")), {"n": 0})
+    if counted["n"]:
+        result = f"the model {model['model_version']}"
+        _in_order(f"the training data of {run}", counted["written"], result, fitted)
     name = f"data {run}"
     if name not in lineage.nodes:
-        query = f"SELECT COUNT(*) AS n FROM training_data WHERE pipeline_id = '{run}'"
-        counted = next(iter(_rows(root, query)), {"n": 0})
-        record = common_utils().run_record(lake, run, "preprocessing").get("facts", {})
-        landed = record.get("provenance", {})
+        record = common_utils().run_record(lake, run, "preprocessing", fitted)
+        facts = record.get("facts", {})
+        landed = facts.get("provenance", {})
         sha = landed.get("sha256") or "unknown"
         source = landed.get("source", "unknown source")
-        raw = f"raw {record.get('raw', 'unknown')} {sha}"
-        lineage.add(raw, f"raw file\n{source}\nsha256 {sha[:12]}", **record)
+        raw = f"raw {facts.get('raw', 'unknown')} {sha}"
+        lineage.add(raw, f"raw file\n{source}\nsha256 {sha[:12]}", **facts)
         label = f"training data\n{run}\n{counted['n']:,} customers"
-        lineage.add(name, label, raw, *_add_code(lineage, lake, run, "preprocessing"), run=run)
+        code = _add_code(lineage, record, "preprocessing")
+        lineage.add(name, label, raw, *code, run=run)
     return name
 
 
-def _add_code(lineage: Lineage, lake: str, run: str, step: str) -> list[str]:
-    """Add the code of a step, if its record is there; return its name in a list."""
-    record = common_utils().run_record(lake, run, step)
+def _add_code(lineage: Lineage, record: dict, step: str) -> list[str]:
+    """Add the code of a step's record, if there is one; return its name in a list."""
     if not record:
         return []
     name = record["script"] or f"{NOTEBOOKS.get(step, step)}.ipynb"

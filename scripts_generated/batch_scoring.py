@@ -225,8 +225,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--model-version",
         type=str,
-        default="best",
-        help="a registered version; best: the champion, else the newest (default: %(default)s)",
+        default="champion",
+        help="a registered version, or the champion (default: %(default)s)",
     )
     parser.add_argument(
         "--reasons",
@@ -262,10 +262,10 @@ def main(arguments: list[str] | None = None) -> None:
     lake = check_lake(lake)
     tables = dataset_root(lake, dataset)
 
-    # Which model?
-    # We ask the registry, not a folder: its row names the files, the threshold that was chosen with
-    # them, and where the evidence is.
-    entry = registered_model(spark, tables, model_version)
+    # The job asks the registry, not a folder: its row names the files, the threshold that was
+    # chosen with them, and where the evidence is. If there is no champion, it stops and says how to
+    # choose one.
+    entry = registered_model(tables, model_version)
 
     # Which customers?
     # The waiting customers are a table of raw text, or any CSV file with the raw columns except

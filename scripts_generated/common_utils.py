@@ -4,6 +4,7 @@ and the model registry.
 """
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -18,7 +19,9 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from pyarrow import fs as pafs
+from pyarrow import parquet as pq
 from pyspark.ml import PipelineModel
 from pyspark.ml.feature import StringIndexer, VectorAssembler
 from pyspark.sql import DataFrame, SparkSession
@@ -380,7 +383,8 @@ TABLES = {
     "prediction STRING, churn STRING",
     "model_registry": "model_version STRING, stage STRING, algorithm STRING, model_uri STRING, "
     "metrics_uri STRING, data_pipeline_id STRING, data_fingerprint STRING, parameters STRING, "
-    "parameters_fingerprint STRING, threshold DOUBLE, roc_auc DOUBLE, average_precision DOUBLE",
+    "parameters_fingerprint STRING, threshold DOUBLE, roc_auc DOUBLE, average_precision DOUBLE, "
+    "cross_validated_average_precision DOUBLE, changed_by STRING, reason STRING",
     "batch_predictions": "model_version STRING, customer_id STRING, churn_probability DOUBLE, "
     "prediction STRING, reasons ARRAY<STRUCT<feature: STRING, contribution: DOUBLE>>",
     "crime_counts": "primary_type STRING, month INT, incidents BIGINT, arrest_rate DOUBLE",
@@ -433,31 +437,73 @@ def fit_to_contract(rows: DataFrame, name: str) -> DataFrame:
     return rows.select([F.col(field.name).cast(field.dataType) for field in contract])
 
 
-def write_table(rows: DataFrame, dataset: str, name: str, pipeline_id: str, step: str) -> None:
+def stamped(rows: DataFrame, name: str, pipeline_id: str, step: str) -> DataFrame:
+    """Return rows with their run columns, as the table's contract wants them."""
+    run = {"pipeline_id": F.lit(pipeline_id), "step": F.lit(step)}
+    return fit_to_contract(
+        rows.withColumns(run | {"pipeline_execution_ts": F.current_timestamp()}), name
+    )
+
+
+def save_by_spark(rows: DataFrame, attempt: str) -> None:
+    """Write rows to a fresh folder; Spark puts the marker last."""
+    rows.write.parquet(attempt)
+
+
+ARROW_TYPES = {
+    "STRING": pa.string(),
+    "INT": pa.int32(),
+    "BIGINT": pa.int64(),
+    "DOUBLE": pa.float64(),
+    "TIMESTAMP": pa.timestamp("us", "UTC"),
+}
+
+
+def arrow_rows(rows: list[tuple], name: str, pipeline_id: str, step: str) -> pa.Table:
+    """Return tuples in the order of TABLES as an Arrow table with the run columns.
+
+    Raises DataContractError for a value that its column can't hold.
+    """
+    columns = [column.split() for column in table_columns(name).split(", ")]
+    schema = pa.schema([(column, ARROW_TYPES[kind]) for column, kind in columns])
+    run = (pipeline_id, step, datetime.now(UTC))
+    try:
+        records = [dict(zip(schema.names, (*row, *run), strict=True)) for row in rows]
+        return pa.Table.from_pylist(records, schema)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise DataContractError(f"Rows for {name} do not fit TABLES: {error}") from None
+
+
+def save_parquet(rows: pa.Table, attempt: str) -> None:
+    """Write an Arrow table to a fresh folder, and then Spark's marker."""
+    with open_output(join_uri(attempt, "part-0.parquet")) as stream:
+        pq.write_table(rows, stream)
+    with open_output(join_uri(attempt, "_SUCCESS")):
+        pass
+
+
+def write_table(rows: DataFrame | list, dataset: str, name: str, pipeline_id: str, step: str):
     """Write a step's rows of a table; they replace what the same run and step wrote before.
 
+    ``rows`` is a DataFrame, or a list of few tuples in the order of TABLES.
     Raises DataContractError if the rows do not fit the table's contract.
     """
     check_pipeline_id(pipeline_id)
-    stamped = rows.withColumns(
-        {
-            "pipeline_id": F.lit(pipeline_id),
-            "step": F.lit(step),
-            "pipeline_execution_ts": F.current_timestamp(),
-        }
-    )
-    fitted = fit_to_contract(stamped, name)
+    if isinstance(rows, list):
+        fitted, save = arrow_rows(rows, name, pipeline_id, step), save_parquet
+    else:
+        fitted, save = stamped(rows, name, pipeline_id, step), save_by_spark
     if dataset.startswith("bigquery://"):
         write_bigquery(fitted, dataset, name, pipeline_id, step)
         return
     run = join_uri(dataset, name, f"pipeline_id={pipeline_id}", f"step={step}")
     attempt = new_attempt(run)
-    fitted.write.parquet(attempt)
+    save(fitted, attempt)
     delete_other_attempts(run, attempt)
 
 
-def write_tables(frames: dict[str, DataFrame], dataset: str, pipeline_id: str, step: str) -> None:
-    """Write several tables of a step side by side; each is all or nothing, as write_table's."""
+def write_tables(frames: dict, dataset: str, pipeline_id: str, step: str) -> None:
+    """Write several tables of a step, rows by name, side by side; each is all or nothing."""
     with ThreadPoolExecutor(len(frames)) as pool:
         writes = [
             pool.submit(write_table, rows, dataset, name, pipeline_id, step)
@@ -506,6 +552,16 @@ def save_to_bigquery(rows: DataFrame, table: str) -> None:
     rows.write.format("bigquery").mode("append").options(**options).save(table)
 
 
+def load_few(client, rows: pa.Table, table: str) -> None:
+    """Append an Arrow table to a table (project.dataset.table) by a load job."""
+    from google.cloud import bigquery
+
+    content = io.BytesIO()
+    pq.write_table(rows, content)
+    config = bigquery.LoadJobConfig(source_format="PARQUET", write_disposition="WRITE_APPEND")
+    client.load_table_from_file(content, table, rewind=True, job_config=config).result()
+
+
 def load_from_bigquery(spark: SparkSession, table: str) -> DataFrame:
     """Return the rows of a table (project.dataset.table) by Spark's connector."""
     options = {"enableReadSessionCaching": "false", "parentProject": table.split(".")[0]}
@@ -549,12 +605,13 @@ def swap_rows(client, table, staging: str, pipeline_id: str, step: str) -> None:
     ask()
 
 
-def write_bigquery(rows: DataFrame, dataset: str, name: str, pipeline_id: str, step: str) -> None:
+def write_bigquery(rows, dataset: str, name: str, pipeline_id: str, step: str) -> None:
     """Write rows that fit the contract to a staging table, then swap them in."""
-    client, table = bigquery_table(dataset, name, rows.columns)
+    few = isinstance(rows, pa.Table)
+    client, table = bigquery_table(dataset, name, rows.schema.names)
     staging = new_staging_table(client, table, pipeline_id, step)
     try:
-        save_to_bigquery(rows, staging)
+        load_few(client, rows, staging) if few else save_to_bigquery(rows, staging)
         swap_rows(client, table, staging, pipeline_id, step)
     finally:
         client.delete_table(staging, not_found_ok=True)
@@ -593,6 +650,23 @@ def read_table(
     if pipeline_id is None or not finished_attempts(dataset, name):
         raise TableNotFoundError(f"No run has written {name} in {dataset}. Run its step first.")
     return spark.createDataFrame([], contract)
+
+
+def read_rows(dataset: str, name: str) -> list[dict]:
+    """Return the rows of a small table, oldest first, without Spark.
+
+    Raises TableNotFoundError if no run has written the table, or nobody has made it in BigQuery.
+    """
+    if dataset.startswith("bigquery://"):
+        client, table = bigquery_table(dataset, name, [])
+        found = client.list_rows(table).to_arrow(create_bqstorage_client=False)
+    else:
+        places = map(filesystem, finished_attempts(dataset, name))
+        tables = [pq.read_table(path, filesystem=files) for files, path in places]
+        if not tables:
+            raise TableNotFoundError(f"No run has written {name} in {dataset}. Run its step first.")
+        found = pa.concat_tables(tables, promote_options="default")
+    return sorted(found.to_pylist(), key=lambda row: row["pipeline_execution_ts"])
 
 
 def newest_run_in_bigquery(
@@ -846,8 +920,12 @@ def mean_and_spread(bins) -> tuple[dict[str, float], dict[str, float]]:
 
 
 def data_fingerprint(rows: DataFrame) -> str:
-    """Return a fingerprint of the rows that ignores their order and partitioning; one job."""
-    hashes = F.xxhash64(*sorted(rows.columns)).cast("decimal(38,0)")
+    """Return a fingerprint of rows that ignores their order and partitioning; one job.
+
+    It covers every column but those of the run that wrote the rows.
+    """
+    seen = sorted(set(rows.columns) - set(schema_of(RUN_COLUMNS).names))
+    hashes = F.xxhash64(*seen).cast("decimal(38,0)")
     total, count = rows.agg(F.sum(hashes), F.count("*")).first()
     return f"{count}-{int(total or 0) % 2**64:016x}"
 
@@ -888,10 +966,9 @@ class Candidate:
         return f"{self.pipeline_id}-{self.step}"
 
 
-def about(candidate: Candidate, spark: SparkSession, name: str, rows: list[tuple]) -> DataFrame:
-    """Return rows about a candidate; they follow the table's contract after model_version."""
-    stamped = [(candidate.version, *row) for row in rows]
-    return spark.createDataFrame(stamped, TABLES[name]).coalesce(1)
+def about(candidate: Candidate, rows: list[tuple]) -> list[tuple]:
+    """Return rows of a table that begins with the model version."""
+    return [(candidate.version, *row) for row in rows]
 
 
 def write_evidence(candidate: Candidate, predictions: DataFrame, bins, dataset: str) -> dict:
@@ -913,16 +990,11 @@ def write_evidence(candidate: Candidate, predictions: DataFrame, bins, dataset: 
             "prediction": decision_column(candidate.threshold),
         }
     )
-    spark = predictions.sparkSession
     frames = {
         "test_predictions": tested,
-        "model_metrics": about(candidate, spark, "model_metrics", metrics),
-        "metric_curves": about(
-            candidate, spark, "metric_curves", [("test", *point) for point in points]
-        ),
-        "model_feature_importance_scores": about(
-            candidate, spark, "model_feature_importance_scores", list(candidate.importance.items())
-        ),
+        "model_metrics": about(candidate, metrics),
+        "metric_curves": about(candidate, [("test", *point) for point in points]),
+        "model_feature_importance_scores": about(candidate, list(candidate.importance.items())),
     }
     write_tables(frames, dataset, candidate.pipeline_id, candidate.step)
     return {"test": test, "curves": curves}
@@ -952,34 +1024,69 @@ def publish_candidate(
         "threshold": candidate.threshold,
         "roc_auc": test["roc_auc"],
         "average_precision": test["average_precision"],
+        "cross_validated_average_precision": candidate.mean["average_precision"],
+        "changed_by": candidate.step,
+        "reason": "fitted",
     }
-    spark, name = predictions.sparkSession, "model_registry"
-    row = about(candidate, spark, name, [tuple(entry.values())])
-    write_table(row, dataset, name, candidate.pipeline_id, candidate.step)
+    row = about(candidate, [tuple(entry.values())])
+    write_table(row, dataset, "model_registry", candidate.pipeline_id, candidate.step)
     delete_other_attempts(model_uri.rpartition("/")[0], model_uri)
     return entry
 
 
-def registered_model(spark: SparkSession, dataset: str, model_version: str = "best") -> dict:
-    """Return the registry's row of a version; ``best`` is the champion, else the newest candidate.
+def registered_model(dataset: str, model_version: str = "champion") -> dict:
+    """Return the last row of the registry about a version, or that of the champion.
 
     Raises ModelError if there is none.
     """
     try:
-        rows = read_table(spark, dataset, "model_registry").collect()  # a row a change: few
+        rows = read_rows(dataset, "model_registry")
     except TableNotFoundError:
         raise ModelError(f"No model is registered in {dataset}. Run the training step.") from None
-    by_time = sorted(rows, key=lambda row: row["pipeline_execution_ts"])
-    last_word = {row["model_version"]: row.asDict() for row in by_time}
-    if model_version == "best":
-        known = {"candidate": 0, "champion": 1}
-        able = [entry for entry in last_word.values() if entry["stage"] in known]
-        able.sort(key=lambda entry: (known[entry["stage"]], entry["pipeline_execution_ts"]))
+    if model_version == "champion":
+        able = [row for row in rows if row["stage"] == "champion"]
+        mend = "No model is the champion yet. Choose one: `churnlab promote VERSION --reason …`."
     else:
-        able = [entry for entry in last_word.values() if entry["model_version"] == model_version]
+        able = [row for row in rows if row["model_version"] == model_version]
+        known = ", ".join(dict.fromkeys(row["model_version"] for row in rows))
+        mend = f"The registry of {dataset} has no model {model_version!r}, only {known}."
     if not able:
-        raise ModelError(f"The registry of {dataset} has no model {model_version!r}.")
+        raise ModelError(mend)
     return able[-1]
+
+
+def best_candidate(dataset: str, pipeline_id: str = "") -> dict:
+    """Return a run's candidate with the best cross-validated average precision.
+
+    Without ``pipeline_id`` the run is the one that registered last. Raises ModelError if there is
+    no candidate.
+    """
+    try:
+        rows = read_rows(dataset, "model_registry")
+    except TableNotFoundError:
+        rows = []
+    candidates = [row for row in rows if row["stage"] == "candidate"]
+    run = pipeline_id or (candidates[-1]["pipeline_id"] if candidates else "")
+    own = [row for row in candidates if row["pipeline_id"] == run]
+    if not own:
+        raise ModelError(f"No candidate of run {run or 'any'} is registered in {dataset}: train.")
+    return max(own, key=lambda row: row["cross_validated_average_precision"])
+
+
+def promote(entry: dict, dataset: str, pipeline_id: str, changed_by: str, reason: str) -> dict:
+    """Make a version of the registry the champion; return the row that says so.
+
+    ``pipeline_id`` is the run that decides. Raises StepError without a name or a reason.
+    """
+    if not changed_by.strip() or not reason.strip():
+        raise StepError("A promotion needs who decided and a reason: somebody will ask.")
+    decision = {"stage": "champion", "changed_by": changed_by, "reason": reason}
+    columns = [column.split()[0] for column in TABLES["model_registry"].split(", ")]
+    row = entry | decision
+    write_table(
+        [tuple(row[name] for name in columns)], dataset, "model_registry", pipeline_id, "promotion"
+    )
+    return row
 
 
 def unreadable_model(entry: dict, error: Exception) -> ModelError:
@@ -1012,9 +1119,8 @@ def spent(spark: SparkSession) -> dict[str, float]:
     }
 
 
-def closing_line(spark: SparkSession, step: str) -> str:
+def closing_line(step: str, took: dict) -> str:
     """Return a job's last log line: wall time since the session started, Spark jobs and stages."""
-    took = spent(spark)
     return (
         f"{step}: done in {took['seconds']:.1f} s, {took['jobs']} Spark jobs, "
         f"{took['stages']} stages"
@@ -1046,17 +1152,23 @@ def close_run(spark: SparkSession, step: str, lake: str, pipeline_id: str, **fac
 
     ``facts`` are JSON values; they land under the key "facts".
     """
+    now, took = datetime.now(UTC), spent(spark)
     record = {"pipeline_id": pipeline_id, "step": step, "spark": spark.version}
-    record |= {"finished": datetime.now(UTC).isoformat(timespec="seconds")}
-    record |= spent(spark) | running_code() | {"facts": facts}
-    write_text(join_uri(lake, "runs", pipeline_id, f"{step}.json"), json.dumps(record, indent=2))
-    return closing_line(spark, step)
+    record |= {"finished": now.isoformat(timespec="microseconds")}
+    record |= took | running_code() | {"facts": facts}
+    name = f"{now:%Y%m%dt%H%M%S%f}.json"  # names sort by time
+    write_text(join_uri(lake, "runs", pipeline_id, step, name), json.dumps(record, indent=2))
+    return closing_line(step, took)
 
 
-def run_record(lake: str, pipeline_id: str, step: str) -> dict:
-    """Return the record of a finished step, or {} if there is none."""
-    uri = join_uri(lake, "runs", pipeline_id, f"{step}.json")
-    return json.loads(read_text(uri)) if exists(uri) else {}
+def run_record(lake: str, pipeline_id: str, step: str, until: datetime | None = None) -> dict:
+    """Return the last record of a step, of those finished until a time, or {} if there is none."""
+    folder = join_uri(lake, "runs", pipeline_id, step)
+    for name in reversed([name for name in names_below(folder) if name.endswith(".json")]):
+        record = json.loads(read_text(join_uri(folder, name)))
+        if until is None or datetime.fromisoformat(record["finished"]) <= until:
+            return record
+    return {}
 
 
 def glue(name: str, value) -> None:

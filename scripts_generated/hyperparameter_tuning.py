@@ -350,16 +350,14 @@ def main(arguments: list[str] | None = None) -> None:
         spread=spread,
         importance=column_importance(model.featureImportances.toArray()),
         data_pipeline_id=data_pipeline_id,
-        data_fingerprint=data_fingerprint(rows.drop("features")),
+        data_fingerprint=data_fingerprint(customers),
     )
     entry = publish_candidate(candidate, predictions, test_bins, lake, tables)
 
     # All trials are kept too. Who asks next year why this forest and not another finds the answer
     # in tuning_trials.
     all_trials = [("grid", *trial) for trial in grid] + [("halving", *trial) for trial in search]
-    columns = "search STRING, parameters STRING, fold INT, metric STRING, value DOUBLE"
-    trials_table = spark.createDataFrame(all_trials, columns).coalesce(1)
-    write_table(trials_table, tables, "tuning_trials", pipeline_id, "tuning")
+    write_table(all_trials, tables, "tuning_trials", pipeline_id, "tuning")
 
     # The last line says what the run took.
     facts = {name: entry[name] for name in ("data_pipeline_id", "roc_auc", "average_precision")}

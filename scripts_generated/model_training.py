@@ -220,7 +220,7 @@ def main(arguments: list[str] | None = None) -> None:
         spread=spread,
         importance=importance,
         data_pipeline_id=data_pipeline_id,
-        data_fingerprint=data_fingerprint(rows.drop("features")),
+        data_fingerprint=data_fingerprint(customers),
     )
 
     # publish_candidate writes the model, the tables and a JSON file, and the registry last, because

@@ -47,7 +47,7 @@ PARAMS = {
     ),
     "dataset": Param(DATASET, type="string", description="The tables, as in every step."),
     "model_version": Param(
-        "best", type="string", description="A registered version; best: the champion."
+        "champion", type="string", description="A registered version, or the champion."
     ),
     "max_quarantined": Param(
         0.02, **SHARE, description="Share of bad rows above which nothing is published."
@@ -123,9 +123,11 @@ def problems_of(record: dict, pipeline_id: str, limits: dict) -> list[str]:
 def check_quality(dag_run, params) -> dict:
     """Return the record of this run's scoring step, or fail the run for good."""
     pipeline_id = pipeline_id_of(dag_run)
-    file = in_lake(f"runs/{pipeline_id}/scoring.json")
-    if not file.exists():
-        raise AirflowFailException(f"Not published: the batch left no record {file}.")
+    folder = in_lake(f"runs/{pipeline_id}/scoring")
+    records = sorted(file.name for file in folder.iterdir()) if folder.exists() else []
+    if not records:
+        raise AirflowFailException(f"Not published: the batch left no record in {folder}.")
+    file = folder / records[-1]  # a retry of the batch leaves another; names sort by time
     record = json.loads(file.read_text())
     if problems := problems_of(record, pipeline_id, params):
         raise AirflowFailException(f"Not published: {'; '.join(problems)}. See {file}.")

@@ -62,41 +62,65 @@ def evaluate_model(
     return test["average_precision"]
 
 
-@dsl.component(base_image=PYTHON_IMAGE, packages_to_install=["pyarrow==26.0.1"])
-def register_model(metrics_folder: str, model: dsl.Output[dsl.Model]) -> str:
-    """Hand on the candidate with the better cross-validated average precision; return its version."""
-    import json
+LIBRARY_NEEDS = [
+    "google-cloud-bigquery==3.47.0",
+    "pandas==2.3.3",
+    "pyarrow==26.0.1",
+    "pyspark==3.5.9",
+]
+
+
+@dsl.component(base_image=PYTHON_IMAGE, packages_to_install=LIBRARY_NEEDS)
+def promote_model(
+    code_uri: str,
+    lake: str,
+    dataset: str,
+    pipeline_id: str,
+    min_average_precision: float,
+    model: dsl.Output[dsl.Model],
+) -> str:
+    """Make the run's best candidate the champion if it is accepted; return its version, or ''."""
+    import sys
+    import tempfile
 
     from pyarrow import fs
 
-    files, path = fs.FileSystem.from_uri(metrics_folder)
-    candidates = []
-    for step in ("training", "tuning"):
-        with files.open_input_stream(f"{path}/{step}.json") as stream:
-            candidates.append(json.load(stream))
-    best = max(candidates, key=lambda found: found["cross_validation"]["average_precision"])
-    model.uri = best["model_uri"]
-    model.metadata |= {"model_version": best["model_version"], "threshold": best["threshold"]}
-    model.metadata |= {
-        f"test_{name}": best["test"][name] for name in ("roc_auc", "average_precision")
-    }
+    files, path = fs.FileSystem.from_uri(code_uri)
+    sys.path.insert(0, tempfile.mkdtemp())
+    fs.copy_files(
+        f"{path}/common_utils.py", f"{sys.path[0]}/common_utils.py", source_filesystem=files
+    )
+    import common_utils as library
+
+    tables = library.dataset_root(lake, dataset)
+    best = library.best_candidate(tables, pipeline_id)
+    found = {name: best[name] for name in ("model_version", "threshold", "average_precision")}
+    model.uri = library.join_uri(lake, best["model_uri"])
+    model.metadata |= found | {"roc_auc": best["roc_auc"], "accepted": False}
+    if best["average_precision"] < min_average_precision:
+        return ""
+    reason = f"accepted with {best['average_precision']:.4f}, at least {min_average_precision}"
+    library.promote(best, tables, pipeline_id, "churn-training", reason)
+    model.metadata["accepted"] = True
     return best["model_version"]
 
 
 @dsl.component(base_image=PYTHON_IMAGE, packages_to_install=["pyarrow==26.0.1"])
 def report_run(lake: str, pipeline_id: str, status: dsl.PipelineTaskFinalStatus):
-    """Write how the run ended to LAKE/runs/PIPELINE_ID/pipeline.json, and print it."""
+    """Write how the run ended below LAKE/runs/PIPELINE_ID/pipeline, and print it."""
     import json
+    from datetime import UTC, datetime
 
     from pyarrow import fs
 
+    now = datetime.now(UTC)
     report = {"pipeline_id": pipeline_id, "state": status.state, "error": status.error_message}
-    report |= {"job": status.pipeline_job_resource_name}
+    report |= {"job": status.pipeline_job_resource_name, "finished": now.isoformat()}
     text = json.dumps(report, indent=2)
-    files, path = fs.FileSystem.from_uri(f"{lake.rstrip('/')}/runs/{pipeline_id}")
+    files, path = fs.FileSystem.from_uri(f"{lake.rstrip('/')}/runs/{pipeline_id}/pipeline")
     if isinstance(files, fs.LocalFileSystem):  # a bucket has no folders
         files.create_dir(path, recursive=True)
-    with files.open_output_stream(f"{path}/pipeline.json") as stream:
+    with files.open_output_stream(f"{path}/{now:%Y%m%dt%H%M%S%f}.json") as stream:
         stream.write(text.encode())
     print(text)
 
@@ -167,8 +191,14 @@ def training_pipeline(spark_batch, register_dataset):
             good = evaluate.outputs["Output"] >= min_average_precision
             with dsl.If(good, name="good-enough-to-tune"):
                 tune = run_script("hyperparameter_tuning", plan.outputs["tuning"])
-                register = register_model(metrics_folder=plan.outputs["metrics"]).after(tune)
-                register.set_caching_options(False)
+                promoted = promote_model(
+                    code_uri=code_uri,
+                    lake=lake,
+                    dataset=dataset,
+                    pipeline_id=pipeline_id,
+                    min_average_precision=min_average_precision,
+                )
+                promoted.after(tune).set_caching_options(False)
 
     return churn_training
 

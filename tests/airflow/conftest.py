@@ -9,6 +9,7 @@ import pytest
 
 from churnlab import submit
 from churnlab.airflow import airflow_environment, airflow_python, make_database, prepare_home
+from churnlab.promotion import promote
 from churnlab.standins.server import stand_ins
 from tests.conftest import CUSTOMER, customer, write_raw
 
@@ -46,7 +47,7 @@ def published(lake: Path) -> dict:
 
 @pytest.fixture(scope="session")
 def trained_lake(tmp_path_factory) -> Path:
-    """A lake with a registered model of five trees."""
+    """A lake with a champion of five trees."""
     lake = tmp_path_factory.mktemp("airflow") / "lake"
     write_raw(lake, [various(number) for number in range(400)])
     common = ["--pipeline-id", "first", "--lake", str(lake)]
@@ -55,6 +56,7 @@ def trained_lake(tmp_path_factory) -> Path:
             step, common + options, QUICK_SPARK, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    promote("first-training", "the only one", "a test", str(lake), "churn")
     return lake
 
 

@@ -52,6 +52,8 @@ def test_help_lists_the_commands(here):
         (["run", "03", "--data", "/no/such.csv"], "There is no data file /no/such.csv"),
         (["run-script", "cooking"], "There is no script 'cooking'"),
         (["sql", "SELECT 1 FROM nowhere"], "holds no tables"),
+        (["promote", "--reason", "x"], "No candidate of run any is registered"),
+        (["promote", "a-version", "--reason", "x"], "No model is registered in"),
     ],
 )
 def test_a_mistake_is_one_clear_line_and_a_non_zero_status(here, tmp_path, arguments, reason):
@@ -65,6 +67,21 @@ def test_the_program_itself_says_its_mistake_and_ends_with_its_status():
     done = churnlab("run", "42")
     assert done.returncode == 1
     assert "There is no module '42'" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_person_promotes_a_candidate_by_one_command(here, tmp_path, common_utils):
+    root = common_utils.dataset_root(str(tmp_path), "churn")
+    columns = [column.split()[0] for column in common_utils.TABLES["model_registry"].split(", ")]
+    row = {"model_version": "run-a-training", "stage": "candidate"}
+    row = [tuple(row.get(name) for name in columns)]
+    common_utils.write_table(row, root, "model_registry", "run-a", "training")
+    said = here(
+        "promote", "--reason", "finds [more] churners", "--by", "Ada", "--lake", str(tmp_path)
+    )
+    assert said[0] == 0 and "run-a-training is the champion, says Ada" in said[1]
+    assert common_utils.registered_model(root)["reason"] == "finds [more] churners"
+    status, _, error = here("promote", "--reason", " ", "--lake", str(tmp_path))
+    assert status == 1 and "A promotion needs who decided and a reason" in error
 
 
 def test_debug_shows_the_trace(here):

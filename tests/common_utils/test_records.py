@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 from common_utils import close_run, git_blob, provenance, run_record
@@ -20,7 +21,7 @@ def test_a_record_tells_what_the_step_took_and_its_facts(spark, lake):
     assert line.startswith("a-step: done in ") and line.endswith(" stages")
 
 
-def test_running_again_replaces_the_record_and_no_other(spark, lake):
+def test_running_again_adds_a_record_and_overwrites_none(spark, lake):
     close_run(spark, "a-step", str(lake), "run-b", rows=1)
     for rows in (1, 2):
         close_run(spark, "a-step", str(lake), "run-a", rows=rows)
@@ -28,7 +29,16 @@ def test_running_again_replaces_the_record_and_no_other(spark, lake):
         run: run_record(str(lake), run, "a-step")["facts"]["rows"] for run in ("run-a", "run-b")
     }
     assert rows == {"run-a": 2, "run-b": 1}
-    assert [path.name for path in (lake / "runs" / "run-a").iterdir()] == ["a-step.json"]
+    assert len(list((lake / "runs" / "run-a" / "a-step").iterdir())) == 2
+
+
+def test_the_record_of_then_is_found_after_a_later_one(spark, lake):
+    close_run(spark, "a-step", str(lake), "run-a", rows=1)
+    between = datetime.now(UTC)
+    close_run(spark, "a-step", str(lake), "run-a", rows=2)
+    assert run_record(str(lake), "run-a", "a-step", between)["facts"]["rows"] == 1
+    first = datetime(2026, 1, 1, tzinfo=UTC)
+    assert run_record(str(lake), "run-a", "a-step", first) == {}
 
 
 def test_a_step_that_has_not_finished_has_no_record(lake):

@@ -1,101 +1,131 @@
 """The registry decides which model scores, and a model that can't be read says so."""
 
 import shutil
-from datetime import datetime, timedelta
 from pathlib import Path
 
-import common_utils
 import pytest
 from common_utils import (
+    TABLES,
     Candidate,
     ModelError,
+    StepError,
+    best_candidate,
     feature_stages,
     load_model,
+    promote,
+    read_rows,
     registered_model,
     save_model,
-    table_columns,
+    write_table,
 )
 from pyspark.ml import PipelineModel
 
 pytestmark = pytest.mark.xdist_group("library")
 
 
-COLUMNS = table_columns("model_registry")
+NAMES = [column.split()[0] for column in TABLES["model_registry"].split(", ")]
 
 
 @pytest.fixture
-def registry(spark, monkeypatch):
-    """Fill the registry with rows of (version, stage), each written a minute after the last."""
+def registry(tmp_path):
+    """Write rows of (version, stage[, cross-validated average precision]), each by a run."""
+    dataset = str(tmp_path / "churn")
 
     def fill(*rows):
-        names = [column.split()[0] for column in COLUMNS.split(", ")]
-        start = datetime(2026, 11, 23, 12)
-        written = [
-            {
-                "model_version": version,
-                "stage": stage,
-                "threshold": 0.25,
-                "pipeline_execution_ts": start + timedelta(minutes=minute),
-            }
-            for minute, (version, stage) in enumerate(rows)
-        ]
-        values = [tuple(row.get(name) for name in names) for row in written]
-        table = spark.createDataFrame(values, COLUMNS).coalesce(1)
-        monkeypatch.setattr(common_utils, "read_table", lambda *place: table)
+        for number, (version, stage, *quality) in enumerate(rows):
+            known = {"model_version": version, "stage": stage, "threshold": 0.25}
+            known |= {"cross_validated_average_precision": quality[0] if quality else 0.5}
+            row = tuple(known.get(name) for name in NAMES)
+            write_table([row], dataset, "model_registry", f"run-{number}", "a-step")
+        return dataset
 
     return fill
 
 
-def best(spark, version="best"):
-    return registered_model(spark, "/lake/warehouse/churn", version)["model_version"]
-
-
-def test_without_a_registry_there_is_no_model(spark, tmp_path):
+def test_without_a_registry_there_is_no_model(tmp_path):
     with pytest.raises(ModelError, match=r"No model is registered in .*Run the training step"):
-        registered_model(spark, str(tmp_path / "churn"))
+        registered_model(str(tmp_path / "churn"))
 
 
-def test_the_newest_candidate_is_best_without_a_champion(spark, registry):
-    registry(("b", "candidate"), ("c", "candidate"), ("a", "candidate"))
-    assert best(spark) == "a"
+def test_a_candidate_alone_is_no_champion(registry):
+    dataset = registry(("a", "candidate"), ("b", "candidate"))
+    with pytest.raises(ModelError, match=r"No model is the champion yet.*churnlab promote"):
+        registered_model(dataset)
 
 
-def test_a_champion_wins_over_a_newer_candidate(spark, registry):
-    registry(("a", "champion"), ("b", "candidate"))
-    assert best(spark) == "a"
+def test_a_champion_stays_while_newer_candidates_come(registry):
+    dataset = registry(("a", "champion"), ("b", "candidate"))
+    assert registered_model(dataset)["model_version"] == "a"
 
 
-def test_the_newest_of_two_champions_is_best(spark, registry):
-    registry(("b", "champion"), ("a", "champion"), ("c", "candidate"))
-    assert best(spark) == "a"
+def test_the_last_of_two_decisions_counts(registry):
+    dataset = registry(("b", "champion"), ("a", "champion"), ("c", "candidate"))
+    assert registered_model(dataset)["model_version"] == "a"
 
 
-def test_an_archived_model_is_never_best(spark, registry):
-    registry(("a", "candidate"), ("b", "archived"))
-    assert best(spark) == "a"
+def test_the_order_is_that_of_time_and_not_of_keys(tmp_path, registry):
+    dataset = registry(("a", "champion"))
+    row = tuple({"model_version": "b", "stage": "champion"}.get(name) for name in NAMES)
+    write_table([row], dataset, "model_registry", "a-key-that-sorts-first", "a-step")
+    assert registered_model(dataset)["model_version"] == "b"
 
 
-def test_archived_models_alone_are_no_model(spark, registry):
-    registry(("a", "archived"))
-    with pytest.raises(ModelError, match="no model 'best'"):
-        best(spark)
-
-
-def test_the_last_word_on_a_version_counts(spark, registry):
-    registry(("a", "candidate"), ("b", "candidate"), ("b", "champion"), ("b", "archived"))
-    assert best(spark) == "a"
-
-
-def test_a_version_can_be_named(spark, registry):
-    registry(("a", "candidate"), ("b", "champion"))
-    entry = registered_model(spark, "/lake/warehouse/churn", "a")
+def test_a_version_can_be_named(registry):
+    entry = registered_model(registry(("a", "candidate"), ("b", "champion")), "a")
     assert (entry["model_version"], entry["threshold"]) == ("a", 0.25)
 
 
-def test_a_version_that_nobody_registered_is_refused(spark, registry):
-    registry(("a", "candidate"))
-    with pytest.raises(ModelError, match=r"registry of .*churn has no model 'x'"):
-        best(spark, "x")
+def test_a_version_that_nobody_registered_is_refused(registry):
+    with pytest.raises(ModelError, match=r"registry of .*churn has no model 'x', only a"):
+        registered_model(registry(("a", "candidate")), "x")
+
+
+# Choosing and promoting
+
+
+def test_the_better_candidate_is_that_of_cross_validation(registry):
+    dataset = registry()
+    rows = [("good", "candidate", 0.7), ("better", "candidate", 0.8), ("old", "champion", 0.9)]
+    known = [
+        {"model_version": v, "stage": s, "cross_validated_average_precision": q} for v, s, q in rows
+    ]
+    values = [tuple(row.get(name) for name in NAMES) for row in known]
+    write_table(values, dataset, "model_registry", "a-run", "a-step")
+    assert best_candidate(dataset, "a-run")["model_version"] == "better"
+
+
+def test_without_a_run_the_one_that_registered_last_offers_its_candidate(registry):
+    dataset = registry(("good", "candidate", 0.9), ("newer", "candidate", 0.7))
+    assert best_candidate(dataset)["model_version"] == "newer"
+
+
+def test_a_run_without_candidates_has_no_best(registry):
+    with pytest.raises(ModelError, match="No candidate of run run-9"):
+        best_candidate(registry(("a", "candidate")), "run-9")
+
+
+def test_a_promotion_is_a_row_that_says_who_and_why(registry):
+    dataset = registry(("a", "candidate"), ("b", "candidate"))
+    promote(registered_model(dataset, "a"), dataset, "decision-1", "Ada", "fewer missed churners")
+    champion = registered_model(dataset)
+    assert (champion["model_version"], champion["pipeline_id"]) == ("a", "decision-1")
+    assert (champion["changed_by"], champion["reason"]) == ("Ada", "fewer missed churners")
+    assert champion["threshold"] == 0.25
+    assert len(read_rows(dataset, "model_registry")) == 3
+
+
+@pytest.mark.parametrize(("who", "why"), [("", "because"), ("Ada", "  ")])
+def test_nobody_promotes_without_a_name_and_a_reason(registry, who, why):
+    dataset = registry(("a", "candidate"))
+    with pytest.raises(StepError, match="who decided and a reason"):
+        promote(registered_model(dataset, "a"), dataset, "decision-1", who, why)
+    assert len(read_rows(dataset, "model_registry")) == 1
+
+
+def test_promoting_the_former_version_is_the_way_back(registry):
+    dataset = registry(("a", "champion"), ("b", "champion"))
+    promote(registered_model(dataset, "a"), dataset, "decision-1", "Ada", "b forgets churners")
+    assert registered_model(dataset)["model_version"] == "a"
 
 
 def test_a_candidate_is_named_by_its_run_and_step():

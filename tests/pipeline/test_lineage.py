@@ -8,6 +8,7 @@ from churnlab import lineage, paths
 from churnlab.errors import CourseError
 from churnlab.library import course_module
 from churnlab.pictures import draw_graph
+from churnlab.promotion import promote
 
 
 def git(folder, *arguments) -> str:
@@ -51,6 +52,49 @@ def test_a_page_knows_the_commit_from_whoever_executed_it():
 def test_a_run_that_nobody_made_is_an_error_with_a_mend(tmp_path):
     with pytest.raises(CourseError, match="no-run has neither predictions nor models"):
         lineage.trace(str(tmp_path), "churn", "no-run")
+
+
+@pytest.fixture
+def lake(tmp_path):
+    """A lake with a customer in training_data, and with a candidate that was made from it."""
+    folder = str(tmp_path)
+    write_customer(folder)
+    library = course_module("common_utils")
+    columns = [column.split()[0] for column in library.TABLES["model_registry"].split(", ")]
+    known = {"model_version": "run-a-training", "stage": "candidate", "data_pipeline_id": "run-a"}
+    known |= {"roc_auc": 0.8, "average_precision": 0.6}
+    row = tuple(known.get(name) for name in columns)
+    root = library.dataset_root(folder, "churn")
+    library.write_table([row], root, "model_registry", "run-a", "training")
+    return folder
+
+
+def write_customer(lake: str) -> None:
+    """Write a customer without values under the key run-a, as preprocessing does."""
+    library = course_module("common_utils")
+    nobody = (None,) * len(library.TABLES["training_data"].split(", "))
+    root = library.dataset_root(lake, "churn")
+    library.write_table([nobody], root, "training_data", "run-a", "preprocessing")
+
+
+def test_a_model_rests_on_rows_that_are_older_than_itself(lake):
+    found = lineage.trace(lake, "churn", "run-a")
+    assert ("data run-a", "model") in found.edges
+
+
+def test_rows_that_are_younger_than_a_model_can_t_have_made_it(lake):
+    write_customer(lake)  # the same run once more, after training
+    with pytest.raises(CourseError, match="the younger can't have made the older"):
+        lineage.trace(lake, "churn", "run-a")
+
+
+def test_a_promotion_changes_the_stage_and_not_what_a_model_was_made_from(lake):
+    before = lineage.trace(lake, "churn", "run-a")
+    promote("run-a-training", "a reason", "Ada", lake, "churn")
+    after = lineage.trace(lake, "churn", "run-a")
+    assert (before.edges, before.nodes) == (after.edges, after.nodes)
+    assert "model, candidate" in before.labels["model"]
+    assert "model, champion" in after.labels["model"]
 
 
 def test_a_key_that_is_none_never_reaches_a_query(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from google_cloud_pipeline_components.v1.dataproc import DataprocPySparkBatchOp
 from google_cloud_pipeline_components.v1.dataset import TabularDatasetCreateOp
-from kfp import compiler, local
+from kfp import compiler, dsl, local
 
 from churnlab import paths
 from churnlab.library import course_module
@@ -86,8 +86,13 @@ def run(pipelines, lake, tmp_path_factory):
 
 def records(lake: Path, pipeline_id: str) -> dict[str, dict]:
     """Return the records of a run by step."""
-    found = (lake / "runs" / pipeline_id).glob("*.json")
-    return {path.stem: json.loads(path.read_text()) for path in found}
+    library, steps = course_module("common_utils"), (lake / "runs" / pipeline_id).iterdir()
+    return {step.name: library.run_record(str(lake), pipeline_id, step.name) for step in steps}
+
+
+def tables(lake: Path) -> str:
+    """Return where the tables of a lake are."""
+    return course_module("common_utils").dataset_root(str(lake), "churn")
 
 
 @pytest.fixture(scope="module")
@@ -98,15 +103,18 @@ def closed(run):
 
 # Instead of Spark: what a script would leave for the next tasks, made of another run's evidence.
 SCRIPT = """
-import json, pathlib, sys
+import pathlib, shutil, sys
+import common_utils as library
 options = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
 metrics, key = pathlib.Path(options["--lake"], "metrics"), options["--pipeline-id"]
-evidence = json.loads((metrics / "gate-closed" / "training.json").read_text())
-evidence["model_version"] = f"{key}-STEP"
-evidence["cross_validation"]["average_precision"] = QUALITY
-target = metrics / key / "STEP.json"
-target.parent.mkdir(exist_ok=True)
-target.write_text(json.dumps(evidence))
+(metrics / key).mkdir(exist_ok=True)
+shutil.copy(metrics / "gate-closed" / "training.json", metrics / key / "STEP.json")
+tables = library.dataset_root(options["--lake"], options["--dataset"])
+row = library.registered_model(tables, "gate-closed-training") | {"stage": "candidate"}
+row |= {"model_version": f"{key}-STEP", "cross_validated_average_precision": QUALITY}
+columns = [column.split()[0] for column in library.TABLES["model_registry"].split(", ")]
+rows = [tuple(row[name] for name in columns)]
+library.write_table(rows, tables, "model_registry", key, "STEP")
 """
 
 
@@ -140,15 +148,36 @@ class TestOnThisMachine:
         ran = records(lake, "gate-closed")
         assert set(ran) == {"preprocessing", "training", "pipeline"}
         assert ran["pipeline"]["state"] == "SUCCEEDED"
-        assert "register-model" not in closed
+        assert "promote-model" not in closed
 
-    def test_a_model_above_the_gate_is_tuned_and_registered(self, lake, opened):
+    def test_a_closed_gate_leaves_no_champion(self, lake, closed):
+        rows = course_module("common_utils").read_rows(tables(lake), "model_registry")
+        own = [row["stage"] for row in rows if row["pipeline_id"] == "gate-closed"]
+        assert own == ["candidate"]
+
+    def test_a_model_above_the_gate_is_tuned_and_the_better_one_becomes_champion(
+        self, lake, opened
+    ):
         assert records(lake, "gate-open")["pipeline"]["state"] == "SUCCEEDED"
         assert (lake / "metrics" / "gate-open" / "tuning.json").exists()
-        [model] = opened["register-model"]["artifacts"]["model"]["artifacts"]
-        assert opened["register-model"]["parameterValues"]["Output"] == "gate-open-tuning"
+        [model] = opened["promote-model"]["artifacts"]["model"]["artifacts"]
+        assert opened["promote-model"]["parameterValues"]["Output"] == "gate-open-tuning"
         assert model["metadata"]["model_version"] == "gate-open-tuning"
         assert Path(model["uri"], "stages").is_dir()
+        champion = course_module("common_utils").registered_model(tables(lake))
+        assert champion["model_version"] == "gate-open-tuning"
+        assert champion["changed_by"] == "churn-training"
+        assert "accepted with" in champion["reason"]
+
+    def test_what_the_test_refuses_does_not_score(self, pipelines, lake, opened):
+        library, model = course_module("common_utils"), dsl.Model(uri="", metadata={})
+        before = library.registered_model(tables(lake))
+        decide = pipelines.promote_model.python_func
+        place = {"code_uri": str(paths.SCRIPTS), "lake": str(lake), "dataset": "churn"}
+        said = decide(**place, pipeline_id="gate-closed", min_average_precision=CLOSED, model=model)
+        assert said == "" and model.metadata["accepted"] is False
+        assert model.metadata["model_version"] == "gate-closed-training"
+        assert library.registered_model(tables(lake)) == before
 
     def test_metrics_and_plots_are_those_of_the_test(self, lake, closed):
         evidence = json.loads((lake / "metrics" / "gate-closed" / "training.json").read_text())

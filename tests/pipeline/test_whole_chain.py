@@ -55,30 +55,33 @@ def test_a_request_ends_in_a_registered_model(cloud, lake, trained):
     utils = course_module("common_utils")
     answer = utils.review(
         str(lake / "warehouse" / "churn"),
-        f"SELECT model_version FROM model_registry WHERE pipeline_id = '{key}' ORDER BY 1",
+        f"SELECT model_version, stage FROM model_registry WHERE pipeline_id = '{key}' ORDER BY 1, 2",
     )
-    assert answer["model_version"].tolist() == [f"{key}-training", f"{key}-tuning"]
-    report = json.loads((lake / "runs" / key / "pipeline.json").read_text())
-    assert report["state"] == "SUCCEEDED"
+    candidates = answer[answer["stage"] == "candidate"]["model_version"].tolist()
+    assert candidates == [f"{key}-training", f"{key}-tuning"]
+    tables = str(lake / "warehouse" / "churn")
+    champion = utils.registered_model(tables)
+    assert champion["model_version"] == utils.best_candidate(tables, key)["model_version"]
+    assert utils.run_record(str(lake), key, "pipeline")["state"] == "SUCCEEDED"
 
 
 def test_one_key_leads_from_the_run_to_every_row(lake, trained):
     key = trained[0]["pipeline_id"]
-    found = {path.stem for path in (lake / "runs" / key).glob("*.json")}
+    found = {path.name for path in (lake / "runs" / key).iterdir()}
     assert found == {"preprocessing", "training", "tuning", "pipeline"}
     answer = course_module("common_utils").review(
         str(lake / "warehouse" / "churn"),
         "SELECT step, data_pipeline_id FROM model_registry "
         f"WHERE pipeline_id = '{key}' ORDER BY step",
     )
-    assert answer.values.tolist() == [["training", key], ["tuning", key]]
+    assert answer.values.tolist() == [["promotion", key], ["training", key], ["tuning", key]]
 
 
 def test_the_model_that_is_handed_on_is_one_that_the_run_has_written(cloud, trained):
     key = trained[0]["pipeline_id"]
     root = cloud.pipelines.storage / "demo-pipelines" / "root"
     outputs = [path for path in root.rglob("executor_output.json") if key in str(path)]
-    [given] = [json.loads(p.read_text()) for p in outputs if p.parent.name == "register-model"]
+    [given] = [json.loads(p.read_text()) for p in outputs if p.parent.name == "promote-model"]
     [model] = given["artifacts"]["model"]["artifacts"]
     version = given["parameterValues"]["Output"]
     assert version in (f"{key}-training", f"{key}-tuning")
@@ -106,5 +109,5 @@ def test_a_failing_spark_step_fails_the_job_and_starts_nothing_after_it(cloud, l
     assert job.error.message
     key = started["pipeline_id"]
     assert batches_of(cloud, key) == {"preprocessing": "FAILED"}
-    report = json.loads((lake / "runs" / key / "pipeline.json").read_text())
+    report = course_module("common_utils").run_record(str(lake), key, "pipeline")
     assert report["state"] == "FAILED"

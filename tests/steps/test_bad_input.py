@@ -11,12 +11,16 @@ from pathlib import Path
 
 import pytest
 from common_utils import (
+    TABLES,
     DataContractError,
     ModelError,
     StepError,
     TableNotFoundError,
+    best_candidate,
+    promote,
     read_table,
     review,
+    write_table,
 )
 from pyspark.sql import SparkSession
 
@@ -300,6 +304,17 @@ def test_scoring_before_training_says_so(step, lake):
     assert snapshot(lake) == before
 
 
+def test_scoring_without_a_champion_says_how_to_choose_one(step, lake):
+    columns = [column.split()[0] for column in TABLES["model_registry"].split(", ")]
+    known = {"model_version": "run-a-training", "stage": "candidate"}
+    row = tuple(known.get(name) for name in columns)
+    write_table([row], tables(lake), "model_registry", "run-a", "training")
+    before = snapshot(lake)
+    with pytest.raises(ModelError, match=r"No model is the champion yet.*churnlab promote"):
+        step("batch_scoring", lake, "run-b")
+    assert snapshot(lake) == before
+
+
 # The whole chain, in a lake with a name that needs care
 
 
@@ -323,6 +338,7 @@ def chain(step, tmp_path_factory) -> Path:
     step("preprocessing", lake, "run-a")
     forest = ["--num-trees", "3", "--max-depth", "3", "--min-instances", "1"]
     step("model_training", lake, "run-a", *forest, "--parallelism", "1")
+    promote(best_candidate(tables(lake)), tables(lake), "run-a", "a test", "the only one")
     step("batch_scoring", lake, "run-a")
     return lake
 

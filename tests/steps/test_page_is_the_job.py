@@ -16,8 +16,9 @@ STEPS = {
     "preprocessing": [],
     "model_training": [],
     "hyperparameter_tuning": ["--quick", "true"],
-    "batch_scoring": ["--model-version", f"{JOB_RUN}-tuning"],
+    "batch_scoring": [],
 }
+PAGE_DECISION = ("the reader of module 7", "best of its run in cross-validation")
 # What names the run, and so differs between two runs of the same thing.
 RUN_COLUMNS = {"pipeline_id", "pipeline_execution_ts", "model_version", "model_uri", "metrics_uri"}
 RUN_COLUMNS |= {"data_pipeline_id"}
@@ -50,8 +51,13 @@ def lake(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def closing_lines(lake) -> dict[str, str]:
     """Run every script by spark-submit on the input of the pages; return the last lines."""
-    lines = {}
+    import common_utils
+
+    root, lines = common_utils.dataset_root(str(lake), "churn"), {}
     for step, options in STEPS.items():
+        if step == "batch_scoring":  # decided on the page by its reader, here by `churnlab promote`
+            chosen = common_utils.best_candidate(root, JOB_RUN)
+            common_utils.promote(chosen, root, JOB_RUN, *PAGE_DECISION)
         arguments = ["--pipeline-id", JOB_RUN, "--lake", str(lake), *options]
         done = submit.run_script(step, arguments, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
