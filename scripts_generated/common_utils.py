@@ -1119,8 +1119,9 @@ def spent(spark: SparkSession) -> dict[str, float]:
     }
 
 
-def closing_line(step: str, took: dict) -> str:
+def closing_line(spark: SparkSession, step: str, took: dict | None = None) -> str:
     """Return a job's last log line: wall time since the session started, Spark jobs and stages."""
+    took = took or spent(spark)
     return (
         f"{step}: done in {took['seconds']:.1f} s, {took['jobs']} Spark jobs, "
         f"{took['stages']} stages"
@@ -1158,7 +1159,7 @@ def close_run(spark: SparkSession, step: str, lake: str, pipeline_id: str, **fac
     record |= took | running_code() | {"facts": facts}
     name = f"{now:%Y%m%dt%H%M%S%f}.json"  # names sort by time
     write_text(join_uri(lake, "runs", pipeline_id, step, name), json.dumps(record, indent=2))
-    return closing_line(step, took)
+    return closing_line(spark, step, took)
 
 
 def run_record(lake: str, pipeline_id: str, step: str, until: datetime | None = None) -> dict:
