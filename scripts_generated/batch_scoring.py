@@ -1,5 +1,5 @@
 # Generated from notebooks/07-batch-scoring.ipynb by `make export`; do not edit.
-"""Score customers with the registered model, and say for each what moved its probability."""
+"""Score customers with the champion of the registry, and say for each what moved its probability."""
 
 import argparse
 import json

@@ -1,6 +1,6 @@
 # Generated from notebooks/09-training-pipeline.ipynb by `make export`; do not edit.
 """Chain the steps into one pipeline with a gate: preprocess, register the data, train, evaluate,
-and tune only what is good enough.
+tune only what is good enough, and promote only what is accepted.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Everything at once: HTTP request → function → Vertex job → batches → Spark → registered model."""
+"""Everything at once: HTTP request → function → Vertex job → batches → Spark → champion."""
 
 import json
 from pathlib import Path
