@@ -478,6 +478,11 @@ def save_parquet(rows: pa.Table, attempt: str) -> None:
     """Write an Arrow table to a fresh folder, and then Spark's marker."""
     with open_output(join_uri(attempt, "part-0.parquet")) as stream:
         pq.write_table(rows, stream)
+    mark_finished(attempt)
+
+
+def mark_finished(attempt: str) -> None:
+    """Put the marker into an attempt: from now on readers take it."""
     with open_output(join_uri(attempt, "_SUCCESS")):
         pass
 
@@ -499,7 +504,8 @@ def write_table(rows: DataFrame | list, dataset: str, name: str, pipeline_id: st
     run = join_uri(dataset, name, f"pipeline_id={pipeline_id}", f"step={step}")
     attempt = new_attempt(run)
     save(fitted, attempt)
-    delete_other_attempts(run, attempt)
+    for outdated in outdated_attempts(run):
+        delete_folder(outdated)
 
 
 def write_tables(frames: dict, dataset: str, pipeline_id: str, step: str) -> None:
@@ -518,11 +524,17 @@ def new_attempt(folder: str) -> str:
     return join_uri(folder, f"attempt={time.time_ns()}-{secrets.token_hex(3)}")
 
 
-def delete_other_attempts(folder: str, attempt: str) -> None:
-    """Delete what earlier attempts, finished or killed, have left in a folder."""
-    for name in list_folders(folder):
-        if name < attempt.rpartition("/")[2]:
-            delete_folder(join_uri(folder, name))
+DAY = 24 * 3600 * 10**9  # nanoseconds
+
+
+def outdated_attempts(folder: str) -> list[str]:
+    """Return the attempts below a folder that nobody can be reading or writing any more."""
+    below = names_below(folder)
+    finished = {name.removesuffix("/_SUCCESS") for name in below if name.endswith("/_SUCCESS")}
+    names = {name.partition("/")[0] for name in below if name.startswith("attempt=")}
+    old = sorted(name for name in names if name < f"attempt={time.time_ns() - DAY}")
+    kept = max(finished.intersection(old), default="")
+    return [join_uri(folder, name) for name in old if name < kept or name not in finished]
 
 
 def bigquery_table(dataset: str, name: str, columns: list[str]):
@@ -942,6 +954,16 @@ def save_model(model: PipelineModel, lake: str, model_version: str) -> str:
     return uri
 
 
+def sweep_models(lake: str, model_version: str, dataset: str) -> None:
+    """Delete the outdated attempts at a model, but those that a row of the registry names."""
+    if outdated := outdated_attempts(join_uri(lake, "models", model_version)):
+        rows = read_rows(dataset, "model_registry")
+        named = {row["model_uri"].rpartition("/")[2] for row in rows}
+        for uri in outdated:
+            if uri.rpartition("/")[2] not in named:
+                delete_folder(uri)
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A fitted model and what it rests on.
@@ -1030,7 +1052,8 @@ def publish_candidate(
     }
     row = about(candidate, [tuple(entry.values())])
     write_table(row, dataset, "model_registry", candidate.pipeline_id, candidate.step)
-    delete_other_attempts(model_uri.rpartition("/")[0], model_uri)
+    mark_finished(model_uri)
+    sweep_models(lake, candidate.version, dataset)
     return entry
 
 

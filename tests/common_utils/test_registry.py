@@ -1,6 +1,7 @@
 """The registry decides which model scores, and a model that can't be read says so."""
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,15 @@ from common_utils import (
     StepError,
     best_candidate,
     feature_stages,
+    list_folders,
     load_model,
     promote,
     read_rows,
     registered_model,
     save_model,
+    sweep_models,
     write_table,
+    write_text,
 )
 from pyspark.ml import PipelineModel
 
@@ -152,6 +156,25 @@ def test_saving_again_keeps_the_earlier_attempt_readable(stored_models):
     assert first < second
     loaded = load_model({"model_version": "m-1", "model_uri": str(first)})
     assert [stage.getHandleInvalid() for stage in loaded.stages] == ["keep"]
+
+
+def test_old_models_go_but_those_that_the_registry_names(registry, tmp_path):
+    """Attempts 72 to 1 hours old; the champion is of the oldest, and one was never registered."""
+    lake, hour = str(tmp_path / "lake"), 3600 * 10**9
+    champion, old, killed, of_a_day_ago, newest = (
+        f"attempt={time.time_ns() - hours * hour}-000000" for hours in (72, 60, 55, 50, 1)
+    )
+    for name in (champion, old, killed, of_a_day_ago, newest):
+        write_text(f"{lake}/models/m-1/{name}/stages/0/data", "")
+        if name != killed:
+            write_text(f"{lake}/models/m-1/{name}/_SUCCESS", "")
+    dataset = registry()
+    for step, name in {"promotion": champion, "training": newest}.items():
+        known = {"model_version": "m-1", "model_uri": f"models/m-1/{name}"}
+        row = tuple(known.get(column) for column in NAMES)
+        write_table([row], dataset, "model_registry", "run-a", step)
+    sweep_models(lake, "m-1", dataset)
+    assert list_folders(f"{lake}/models/m-1") == [champion, of_a_day_ago, newest]
 
 
 def remove_all(model: Path):

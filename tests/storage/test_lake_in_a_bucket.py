@@ -247,5 +247,6 @@ def test_a_second_run_replaces_its_own_rows_and_nothing_else(finished, tmp_path)
     }
     for table in ("training_data", "scoring_input", "scoring_outcomes", "quarantined_rows"):
         folder = f"{DATASET}/{table}/pipeline_id={RUN}/step=preprocessing"
-        [attempt] = list_folders(folder)
-        assert f"{folder}/{attempt}/_SUCCESS".removeprefix(f"{LAKE}/") not in before
+        first, second = list_folders(folder)
+        assert f"{folder}/{first}/_SUCCESS".removeprefix(f"{LAKE}/") in before
+        assert f"{folder}/{second}/_SUCCESS".removeprefix(f"{LAKE}/") in after
