@@ -948,10 +948,10 @@ def parameters_fingerprint(parameters: dict) -> str:
 
 
 def save_model(model: PipelineModel, lake: str, model_version: str) -> str:
-    """Save a model below the lake and return its URI; earlier attempts stay readable."""
+    """Save a model and return its place below the lake; earlier attempts stay readable."""
     uri = new_attempt(join_uri(lake, "models", model_version))
     model.save(uri)
-    return uri
+    return uri.removeprefix(join_uri(lake)).lstrip("/")
 
 
 def sweep_models(lake: str, model_version: str, dataset: str) -> None:
@@ -1029,11 +1029,11 @@ def publish_candidate(
     model_uri = save_model(candidate.model, lake, candidate.version)
     evidence = write_evidence(candidate, predictions, bins, dataset)
     test = evidence["test"]
-    metrics_uri = join_uri(lake, "metrics", candidate.pipeline_id, f"{candidate.step}.json")
+    metrics_uri = f"metrics/{candidate.pipeline_id}/{candidate.step}.json"
     known = {"model_version": candidate.version, "model_uri": model_uri}
     known |= {"threshold": candidate.threshold, "positive_class": "yes"}
     evaluations = {"cross_validation": candidate.mean, "spread": candidate.spread}
-    write_text(metrics_uri, json.dumps(known | evidence | evaluations, indent=2))
+    write_text(join_uri(lake, metrics_uri), json.dumps(known | evidence | evaluations, indent=2))
     entry = {
         "stage": "candidate",
         "algorithm": "random forest",
@@ -1052,7 +1052,7 @@ def publish_candidate(
     }
     row = about(candidate, [tuple(entry.values())])
     write_table(row, dataset, "model_registry", candidate.pipeline_id, candidate.step)
-    mark_finished(model_uri)
+    mark_finished(join_uri(lake, model_uri))
     sweep_models(lake, candidate.version, dataset)
     return entry
 
@@ -1112,23 +1112,27 @@ def promote(entry: dict, dataset: str, pipeline_id: str, changed_by: str, reason
     return row
 
 
-def unreadable_model(entry: dict, error: Exception) -> ModelError:
+def unreadable_model(entry: dict, lake: str, error: Exception) -> ModelError:
     """Return the error of a registered model whose files are missing or damaged."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     named = len(lines) > 1 and lines[0].startswith("An error occurred while calling")
     reason = lines[1].lstrip(": ") if named else lines[0]
     return ModelError(
-        f"Can't read the model {entry['model_version']} at {entry['model_uri']}: {reason} "
+        f"Can't read the model {entry['model_version']} at {join_uri(lake, entry['model_uri'])}: "
+        f"{reason} "
         "Train again, or name another version by --model-version."
     )
 
 
-def load_model(entry: dict) -> PipelineModel:
-    """Load the model of a registry row. Raises ModelError if its files are missing or damaged."""
+def load_model(entry: dict, lake: str) -> PipelineModel:
+    """Load the model of a registry row, which is below ``lake`` unless it has a full URI.
+
+    Raises ModelError if its files are missing or damaged.
+    """
     try:
-        return PipelineModel.load(entry["model_uri"])
+        return PipelineModel.load(join_uri(lake, entry["model_uri"]))
     except Exception as error:  # Spark's own errors differ by what is damaged
-        raise unreadable_model(entry, error) from None
+        raise unreadable_model(entry, lake, error) from None
 
 
 def spent(spark: SparkSession) -> dict[str, float]:

@@ -207,8 +207,8 @@ def test_the_raw_customers_are_landed_in_the_bucket_as_they_came(finished, raw_f
 @pytest.mark.slow
 def test_models_metrics_and_records_are_in_the_bucket(finished):
     for entry in review(DATASET, "SELECT * FROM model_registry").to_dict("records"):
-        model, metrics = entry["model_uri"], entry["metrics_uri"]
-        assert model.startswith(f"{LAKE}/models/{entry['model_version']}/attempt=")
+        assert entry["model_uri"].startswith(f"models/{entry['model_version']}/attempt=")
+        model, metrics = (f"{LAKE}/{entry[name]}" for name in ("model_uri", "metrics_uri"))
         stages = list_folders(f"{model}/stages")
         assert [name.partition("_")[2].rpartition("_")[0] for name in stages][-1] == (
             "RandomForestClassifier"
