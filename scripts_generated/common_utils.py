@@ -1125,10 +1125,7 @@ def unreadable_model(entry: dict, lake: str, error: Exception) -> ModelError:
 
 
 def load_model(entry: dict, lake: str) -> PipelineModel:
-    """Load the model of a registry row, which is below ``lake`` unless it has a full URI.
-
-    Raises ModelError if its files are missing or damaged.
-    """
+    """Load a registered model. Raises ModelError if its files are missing or damaged."""
     try:
         return PipelineModel.load(join_uri(lake, entry["model_uri"]))
     except Exception as error:  # Spark's own errors differ by what is damaged
