@@ -210,15 +210,15 @@ def snake_case(name: str) -> str:
 
 
 def raw_files(uri: str) -> list[str]:
-    """Return the CSV files of a file or folder. Raises DataContractError if there are none."""
+    """Return the files of a raw file or folder. Raises DataContractError if there are none."""
     files, path = filesystem(uri)
     if files.get_file_info(path).type == pafs.FileType.File:
         return [path]
-    found = files.get_file_info(pafs.FileSelector(path, allow_not_found=True, recursive=True))
-    names = [i.path for i in found if i.type == pafs.FileType.File and i.base_name[0] not in "._"]
+    hidden = re.compile(r"(^|/)[._]|/$")  # names that Spark skips, and folders
+    names = [f"{path.rstrip('/')}/{name}" for name in names_below(uri) if not hidden.search(name)]
     if not names:
         raise DataContractError(f"There is no raw file at {uri}. Land one with the data step.")
-    return sorted(names)
+    return names
 
 
 def read_header(uri: str, columns: tuple[str, ...]) -> list[str]:
@@ -251,15 +251,11 @@ AS_WRITTEN = {
 }
 
 
-def read_raw(spark: SparkSession, uri: str, labelled: bool = True) -> DataFrame:
-    """Read raw customers as text, one column a raw column, and ``raw_text``, the row itself.
-
-    ``uri`` is a CSV file or a folder of them. Raises DataContractError for a broken header.
-    """
-    columns = RAW_COLUMNS if labelled else RAW_COLUMNS[:-1]
+def read_csv_text(spark: SparkSession, uri: str, columns: tuple[str, ...]) -> DataFrame:
+    """Return the rows of CSV files as text, with ``malformed``. Checks the header."""
     header = read_header(uri, columns)
     schema = ", ".join(f"`{name}` STRING" for name in [*header, "malformed"])
-    rows = spark.read.csv(
+    return spark.read.csv(
         uri,
         schema,
         header=True,
@@ -267,15 +263,52 @@ def read_raw(spark: SparkSession, uri: str, labelled: bool = True) -> DataFrame:
         columnNameOfCorruptRecord="malformed",
         escape='"',
     )
+
+
+def read_parquet_text(spark: SparkSession, uri: str, columns: tuple[str, ...]) -> DataFrame:
+    """Return the rows of Parquet files as text, with ``malformed``, which is null here."""
+    rows = spark.read.parquet(uri)
+    if set(rows.columns) != set(columns):
+        wrong = ", ".join(sorted(set(rows.columns) ^ set(columns)))
+        raise DataContractError(f"{uri} breaks the data contract: lacks, or adds, {wrong}.")
+    text = [F.col(name).cast("string").alias(name) for name in columns]
+    return rows.select(*text, F.lit(None).cast("string").alias("malformed"))
+
+
+LANDINGS = "_landings"
+
+LANDED = "_source.json"
+
+
+def newest_landing(uri: str) -> str:
+    """Return the newest finished landing of a raw folder, or ``uri`` itself if there is none."""
+    files, path = filesystem(uri)
+    if files.get_file_info(path).type == pafs.FileType.File:
+        return uri
+    names = names_below(join_uri(uri, LANDINGS))
+    landed = [name.rpartition("/")[0] for name in names if name.endswith(f"/{LANDED}")]
+    return join_uri(uri, LANDINGS, max(landed)) if landed else uri
+
+
+def read_raw(spark: SparkSession, uri: str, labelled: bool = True) -> DataFrame:
+    """Read raw customers as text, one column a raw column, and ``raw_text``, the row itself.
+
+    ``uri`` is a file or a folder, CSV or Parquet. Raises DataContractError for wrong columns.
+    """
+    columns, place = RAW_COLUMNS if labelled else RAW_COLUMNS[:-1], newest_landing(uri)
+    parquet = all(name.endswith(".parquet") for name in raw_files(place))
+    rows = (read_parquet_text if parquet else read_csv_text)(spark, place, columns)
     fields = F.to_csv(F.struct(*columns), AS_WRITTEN)
     named = [F.col(name).alias(snake_case(name)) for name in columns]
     return rows.select(*named, F.coalesce("malformed", fields).alias("raw_text"), "malformed")
 
 
 def provenance(uri: str) -> dict:
-    """Return the note that the data step left about a raw file or folder, or {} if there is none."""
-    note = f"{uri.rstrip('/')}_source.json"
-    return json.loads(read_text(note)) if exists(note) else {}
+    """Return the note of the data step about a raw file or folder, or {} if there is none."""
+    for note in (join_uri(newest_landing(uri), LANDED), f"{uri.rstrip('/')}_source.json"):
+        if exists(note):
+            return json.loads(read_text(note))
+    return {}
 
 
 def broken_rules(labelled: bool = True, known_categories: bool = True) -> dict[str, F.Column]:
@@ -527,10 +560,10 @@ def new_attempt(folder: str) -> str:
 DAY = 24 * 3600 * 10**9  # nanoseconds
 
 
-def outdated_attempts(folder: str) -> list[str]:
+def outdated_attempts(folder: str, marker: str = "_SUCCESS") -> list[str]:
     """Return the attempts below a folder that nobody can be reading or writing any more."""
     below = names_below(folder)
-    finished = {name.removesuffix("/_SUCCESS") for name in below if name.endswith("/_SUCCESS")}
+    finished = {name.removesuffix(f"/{marker}") for name in below if name.endswith(f"/{marker}")}
     names = {name.partition("/")[0] for name in below if name.startswith("attempt=")}
     old = sorted(name for name in names if name < f"attempt={time.time_ns() - DAY}")
     kept = max(finished.intersection(old), default="")

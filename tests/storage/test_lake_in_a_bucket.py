@@ -18,6 +18,7 @@ from common_utils import (
     finished_attempts,
     list_folders,
     names_below,
+    newest_landing,
     read_table,
     read_text,
     review,
@@ -198,10 +199,16 @@ def test_a_bucket_holds_the_rows_that_a_local_run_writes(finished, local_lake, t
 
 @pytest.mark.slow
 def test_the_raw_customers_are_landed_in_the_bucket_as_they_came(finished, raw_file):
-    landed = storage_client().bucket("lake").blob("raw/customers/customers.csv")
+    place = newest_landing(f"{LAKE}/raw/customers").removeprefix(f"{LAKE}/")
+    assert re.fullmatch("raw/customers/_landings/attempt=[0-9]+-[0-9a-f]{6}", place)
+    landed = storage_client().bucket("lake").blob(f"{place}/customers.csv")
     assert landed.download_as_bytes() == raw_file.read_bytes()
     assert json.loads(read_text(f"{LAKE}/raw/customers_source.json"))["rows"] == 400
-    assert not [name for name in objects("raw/") if "landing" in name or "replaced" in name]
+    assert {name for name in objects("raw/") if not name.endswith("/")} == {
+        "raw/customers_source.json",
+        f"{place}/customers.csv",
+        f"{place}/_source.json",
+    }
 
 
 @pytest.mark.slow
