@@ -138,10 +138,10 @@ def test_a_forest_from_generated_customers_knows_the_real_ones(generated, real):
 def test_every_row_keeps_the_data_contract_and_is_the_same_in_parquet(
     spark, data, common_utils, generated, tmp_path
 ):
-    customers = data.generate_customers(spark, ROWS, SEED)
-    customers.write.csv(str(tmp_path / "csv"), header=True)
-    customers.write.parquet(str(tmp_path / "parquet"))
-    raw, same = (common_utils.read_raw(spark, str(tmp_path / kind)) for kind in ("csv", "parquet"))
+    places = csv, parquet = str(tmp_path / "csv"), str(tmp_path / "parquet")
+    data.generate_customers(spark, ROWS, SEED).write.parquet(parquet)
+    spark.read.parquet(parquet).write.csv(csv, header=True)
+    raw, same = (common_utils.read_raw(spark, place) for place in places)
     assert common_utils.data_fingerprint(raw) == common_utils.data_fingerprint(same)
     judged = common_utils.judge(raw)
     assert judged.where("reason IS NOT NULL").select("reason").distinct().collect() == []
