@@ -19,6 +19,7 @@ SETTINGS = {
     "PROJECT": "demo",
     "LOCATION": "us-central1",
     "LAKE": "gs://demo-lake",
+    "DATASET": "bigquery://demo.churn",
     "CODE_URI": "gs://demo-code",
     "PIPELINE_ROOT": "gs://demo-pipelines/root",
     "SERVICE_ACCOUNT": "pipeline@demo.iam.gserviceaccount.com",
@@ -43,7 +44,7 @@ def cloud(tmp_path_factory) -> Iterator[Addresses]:
 def start_function(cloud, tmp_path_factory) -> Iterator[Callable[..., Function]]:
     """Start the pipeline function, as it is deployed; keywords change its environment.
 
-    ``start_function(LAKE=str(lake), CODE_URI=str(paths.SCRIPTS)).url`` takes the requests.
+    ``start_function(LAKE=str(lake), DATASET="churn", CODE_URI=str(paths.SCRIPTS)).url`` takes the requests.
     """
     folder = tmp_path_factory.mktemp("function")
     with zipfile.ZipFile(write_archive(folder / "function.zip")) as archive:
