@@ -9,12 +9,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
+from churnlab import paths
 from churnlab.cloud.package import write_archive
+from churnlab.library import course_module
 from churnlab.standins.clients import google_clients, shim_variables
 from churnlab.standins.functions import Function, serve_function
+from churnlab.standins.pipeline_run import arguments
 from churnlab.standins.server import Addresses, stand_ins
 
+TEMPLATE = yaml.safe_load((paths.SCRIPTS / "training_pipeline.yaml").read_text())
 SETTINGS = {
     "PROJECT": "demo",
     "LOCATION": "us-central1",
@@ -57,3 +62,14 @@ def start_function(cloud, tmp_path_factory) -> Iterator[Callable[..., Function]]
             return functions.enter_context(serve_function(script, "start_training", variables))
 
         yield start
+
+
+def plan_of(job) -> tuple:
+    """Return what the pipeline's first task makes of the values of a job, or let it refuse them."""
+    plan_run = course_module("training_pipeline").plan_run
+    defined = TEMPLATE["root"]["inputDefinitions"]["parameters"]
+    values = {
+        name: found["defaultValue"] for name, found in defined.items() if found.get("isOptional")
+    }
+    values |= arguments(TEMPLATE, dict(job.runtime_config.parameter_values))
+    return plan_run.python_func(**{name: values[name] for name in plan_run.component_spec.inputs})

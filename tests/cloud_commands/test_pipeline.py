@@ -4,6 +4,7 @@ import grpc
 import pytest
 from google.cloud import aiplatform_v1 as vertex
 
+from tests.cloud import plan_of
 from tests.cloud_commands.conftest import PROFILE, churnlab
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
@@ -31,6 +32,7 @@ def test_a_run_has_the_profile_s_parameters_and_account(uploaded):
         "subnetwork_uri": PROFILE.subnetwork,
         "quick_tuning": True,
     }
+    assert plan_of(job).table == "bq://demo.churn.training_data"
     assert f"pipelines/runs/churn-training-{RUN}?project=demo" in done.text
 
 

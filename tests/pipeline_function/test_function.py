@@ -9,12 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 import requests
-import yaml
 from google.cloud import aiplatform_v1 as vertex
 
 from churnlab import paths
-from churnlab.library import course_module
-from churnlab.standins.pipeline_run import arguments
+from tests.cloud import plan_of
 
 # It starts processes; one worker is enough for them.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("function")]
@@ -40,20 +38,12 @@ def job_names(cloud) -> set[str]:
     return {job.name for job in cloud.pipelines.list_jobs(PLACE)}
 
 
+def kept_job(cloud, answer: requests.Response) -> vertex.PipelineJob:
+    return cloud.pipelines.get_job(answer.json()["job"])
+
+
 def values_of(cloud, answer: requests.Response) -> dict:
-    return dict(cloud.pipelines.get_job(answer.json()["job"]).runtime_config.parameter_values)
-
-
-def plan_of(cloud, answer: requests.Response):
-    """Return what the pipeline's first task makes of the values that the job has got."""
-    plan_run = course_module("training_pipeline").plan_run
-    spec = yaml.safe_load((paths.SCRIPTS / "training_pipeline.yaml").read_text())
-    defined = spec["root"]["inputDefinitions"]["parameters"]
-    values = {
-        name: found["defaultValue"] for name, found in defined.items() if "defaultValue" in found
-    }
-    values |= arguments(spec, values_of(cloud, answer))
-    return plan_run.python_func(**{name: values[name] for name in plan_run.component_spec.inputs})
+    return dict(kept_job(cloud, answer).runtime_config.parameter_values)
 
 
 def test_a_call_starts_the_compiled_pipeline_with_the_settings_of_the_deployment(cloud, function):
@@ -80,7 +70,7 @@ def test_a_call_starts_the_compiled_pipeline_with_the_settings_of_the_deployment
 def test_an_empty_body_is_a_run_that_the_pipeline_s_first_task_accepts(cloud, function, body):
     answer = post(function, body)
     assert answer.status_code == 202
-    plan = plan_of(cloud, answer)
+    plan = plan_of(kept_job(cloud, answer))
     assert plan.table == "bq://demo.churn.training_data"
     assert plan.training[-4:] == ["--lake", "gs://demo-lake", "--dataset", "bigquery://demo.churn"]
     assert plan.ending == answer.json()["pipeline_id"]
@@ -275,15 +265,15 @@ def end_job(cloud, answer: requests.Response, state: str) -> None:
 def test_a_run_that_failed_is_repeated_under_its_key_with_names_of_its_own(cloud, function, state):
     key = f"repeat-{state}"
     first = post(function, Idempotency_Key=key)
-    assert plan_of(cloud, first).ending == first.json()["pipeline_id"]
+    assert plan_of(kept_job(cloud, first)).ending == first.json()["pipeline_id"]
     for attempt in (2, 3):
         end_job(cloud, first, state)
         again = post(function, Idempotency_Key=key)
         assert again.status_code == 202
         assert again.json()["pipeline_id"] == first.json()["pipeline_id"]
         assert again.json()["job"].endswith(f"-t{attempt}")
-        assert plan_of(cloud, again).ending == f"{first.json()['pipeline_id']}-t{attempt}"
-        assert plan_of(cloud, again).training == plan_of(cloud, first).training
+        assert plan_of(kept_job(cloud, again)).ending == f"{first.json()['pipeline_id']}-t{attempt}"
+        assert plan_of(kept_job(cloud, again)).training == plan_of(kept_job(cloud, first)).training
         first = again
 
 
