@@ -7,6 +7,7 @@ locals {
       PROJECT               = var.project_id
       LOCATION              = var.region
       LAKE                  = local.lake_uri
+      DATASET               = local.dataset
       CODE_URI              = local.code_uri
       PIPELINE_ROOT         = local.pipeline_root
       TEMPLATE              = local.template_uri

@@ -792,13 +792,24 @@ def feature_stages(spark: SparkSession) -> list:
     return [indexer.fit(contract_rows(spark)), assembler]
 
 
-def featurise(features: PipelineModel, customers: DataFrame, partitions: int = 1) -> DataFrame:
-    """Return customer_id, split, churn, label and features, in a reproducible order, cached."""
+CUSTOMERS_IN_A_PARTITION = 100_000
+
+
+def partitions_for(customers: DataFrame) -> int:
+    """Return how many partitions some customers deserve: one per 100,000, counted."""
+    return 1 + max(0, customers.count() - 1) // CUSTOMERS_IN_A_PARTITION
+
+
+def featurise(features: PipelineModel, customers: DataFrame, partitions: int = 0) -> DataFrame:
+    """Return customer_id, split, churn, label and features, in a reproducible order, cached.
+
+    Without a number of partitions it follows from the number of customers.
+    """
     labelled = customers.withColumn("label", (F.col("churn") == "yes").cast("double"))
     return (
         features.transform(labelled)
         .select("customer_id", "split", "churn", "label", "features")
-        .repartition(partitions, "customer_id")
+        .repartition(partitions or partitions_for(customers), "customer_id")
         .sortWithinPartitions("customer_id")
         .cache()
     )

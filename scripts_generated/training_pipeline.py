@@ -14,16 +14,21 @@ PYTHON_IMAGE = "python:3.11-slim"
 
 @dsl.component(base_image=PYTHON_IMAGE)
 def plan_run(
-    pipeline_id: str, lake: str, code_uri: str, dataset: str, raw: str, quick_tuning: bool
+    pipeline_id: str, attempt: int, lake: str, code_uri: str, dataset: str, raw: str,
+    quick_tuning: bool,
 ) -> NamedTuple(
-    "Plan", library=list, preprocessing=list, training=list, tuning=list, table=str, metrics=str
-):
-    """Check the run's key; return library, options of each script, table and metrics' folder."""
+    "Plan", ending=str, library=list, preprocessing=list, training=list, tuning=list, table=str,
+    metrics=str,
+):  # fmt: skip
+    """Check the run's key; return what the steps take, and how their batches' names end."""
     import re
     from collections import namedtuple
 
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?", pipeline_id):
         raise ValueError(f"pipeline_id {pipeline_id!r}: use at most 48 of a-z, 0-9 and hyphens.")
+    ending = pipeline_id if attempt == 1 else f"{pipeline_id}-t{attempt}"
+    if len(ending) > 49:  # the longest name is preprocessing-…, and a name has 63 at most
+        raise ValueError(f"pipeline_id {pipeline_id!r}: too long for attempt {attempt}.")
     if lake.startswith("gs://") and not dataset.startswith("bigquery://"):
         raise ValueError(f"dataset {dataset!r}: in the cloud, bigquery://project.dataset.")
     common = ["--pipeline-id", pipeline_id, "--lake", lake, "--dataset", dataset]
@@ -31,9 +36,9 @@ def plan_run(
     table = f"{lake}/warehouse/{dataset}/training_data"
     if dataset.startswith("bigquery://"):
         table = f"{dataset.replace('bigquery', 'bq')}.training_data"
-    plan = namedtuple("Plan", "library preprocessing training tuning table metrics")
+    plan = namedtuple("Plan", "ending library preprocessing training tuning table metrics")
     library, metrics = [f"{code_uri}/common_utils.py"], f"{lake}/metrics/{pipeline_id}"
-    return plan(library, [*common, "--raw", raw], common, tuning, table, metrics)
+    return plan(ending, library, [*common, "--raw", raw], common, tuning, table, metrics)
 
 
 @dsl.component(base_image=PYTHON_IMAGE, packages_to_install=["pyarrow==26.0.1"])
@@ -141,7 +146,8 @@ def training_pipeline(spark_batch, register_dataset):
         pipeline_id: str,
         lake: str,
         code_uri: str,
-        dataset: str = "churn",
+        dataset: str,
+        attempt: int = 1,
         raw: str = "raw/customers",
         min_average_precision: float = 0.6,
         quick_tuning: bool = False,
@@ -150,12 +156,12 @@ def training_pipeline(spark_batch, register_dataset):
         container_image: str = "",
     ):
         def run_script(script: str, arguments):
-            """Add a task that runs a script; its batch is named by step and run."""
+            """Add a task that runs a script; its batch is named by step, run and attempt."""
             name = script.replace("_", "-")
             task = spark_batch(
                 project=project,
                 location=location,
-                batch_id=f"{name.split('-')[-1]}-{pipeline_id}",
+                batch_id=f"{name.split('-')[-1]}-{plan.outputs['ending']}",
                 labels={"course": "churnlab", "step": name},
                 main_python_file_uri=f"{code_uri}/{script}.py",
                 python_file_uris=plan.outputs["library"],
@@ -171,6 +177,7 @@ def training_pipeline(spark_batch, register_dataset):
         with dsl.ExitHandler(report, name="always-report"):
             plan = plan_run(
                 pipeline_id=pipeline_id,
+                attempt=attempt,
                 lake=lake,
                 code_uri=code_uri,
                 dataset=dataset,

@@ -164,6 +164,7 @@ run "nothing_is_public_nothing_bills_while_it_waits_and_data_is_kept" {
       PROJECT               = "mock-project"
       LOCATION              = "us-central1"
       LAKE                  = "gs://mock-project-churnlab-lake"
+      DATASET               = "bigquery://mock-project.churnlab"
       CODE_URI              = "gs://mock-project-churnlab-code/scripts"
       PIPELINE_ROOT         = "gs://mock-project-churnlab-pipelines/runs"
       TEMPLATE              = "gs://mock-project-churnlab-code/pipelines/training_pipeline.yaml"

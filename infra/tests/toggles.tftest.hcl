@@ -150,8 +150,8 @@ run "create_schedule_adds_its_resources_only" {
   }
 
   assert {
-    condition     = jsonencode(jsondecode(base64decode(google_cloud_scheduler_job.training[0].http_target[0].body))) == jsonencode({ parameters = { dataset = output.dataset } })
-    error_message = "A tick does not say which dataset."
+    condition     = jsonencode(jsondecode(base64decode(google_cloud_scheduler_job.training[0].http_target[0].body))) == jsonencode({ parameters = {} })
+    error_message = "A tick says more than that the pipeline shall run: lake and dataset belong to the deployment."
   }
 
   assert {

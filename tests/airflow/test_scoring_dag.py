@@ -106,9 +106,15 @@ def test_it_runs_daily_one_run_at_a_time_and_never_catches_up(seen):
 
 def test_every_parameter_has_a_description_and_a_type(seen):
     assert set(seen["params"]) == {
-        "customers", "dataset", "model_version", "max_quarantined", "min_offers", "max_offers",
+        "customers", "model_version", "max_quarantined", "min_offers", "max_offers",
     }  # fmt: skip
     assert all(text and schema["type"] for text, schema in seen["params"].values())
+
+
+def test_lake_and_dataset_belong_to_the_environment_and_not_to_who_starts_a_run(seen):
+    words = seen["batch"]["pyspark_batch"]["args"]
+    fixed = dict(zip(words[::2], words[1::2], strict=True))
+    assert "{{" not in fixed["--lake"] + fixed["--dataset"]
 
 
 def test_deferring_is_left_to_the_environment(seen, tmp_path):
