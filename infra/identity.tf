@@ -5,7 +5,7 @@ locals {
   accounts = {
     author    = "Notebooks on Workbench, as what a person at work may do."
     batch     = "The Spark code of batches and of notebooks' sessions."
-    pipeline  = "The training pipeline: starts batches, reads what they measured."
+    pipeline  = "The training pipeline: starts batches, reads what they measured, promotes a model."
     function  = "The pipeline function: starts the pipeline, and nothing else."
     scheduler = "The schedule: calls the function."
     dag       = "Airflow: runs the scoring DAG."
@@ -26,8 +26,8 @@ locals {
       # brings rights on the objects of every bucket in it, which is one more reason for a project of
       # the course's own. https://docs.cloud.google.com/dataproc-serverless/docs/concepts/service-account
       batch = ["dataproc.worker", "bigquery.jobUser", "bigquery.readSessionUser"]
-      # Registers the data in Vertex AI, writes the lineage; starts batches.
-      pipeline = ["aiplatform.user", "dataproc.serverlessEditor"]
+      # Registers the data in Vertex AI, writes the lineage; starts batches; promotes by a query.
+      pipeline = ["aiplatform.user", "bigquery.jobUser", "dataproc.serverlessEditor"]
       function = ["aiplatform.user"]
       build    = ["logging.logWriter"]
     },
@@ -50,7 +50,7 @@ locals {
     }
     code = {
       objectUser   = local.authors
-      objectViewer = ["batch", "function", "build"]
+      objectViewer = ["batch", "pipeline", "function", "build"]
     }
     # https://docs.cloud.google.com/gemini-enterprise-agent-platform/machine-learning/pipelines/configure-project
     pipelines = {
@@ -67,9 +67,11 @@ locals {
     }
   }
 
+  # The pipeline promotes a model: a row of model_registry. It comes by a staging table that is made and
+  # dropped beside it, and who may make a table can be told for a dataset only, not for one table:
+  # https://docs.cloud.google.com/bigquery/docs/access-control#bigquery.dataEditor (accessed 2026-11-25)
   dataset_roles = {
-    dataEditor = concat(local.authors, ["batch"])
-    dataViewer = ["pipeline"]
+    dataEditor = concat(local.authors, ["batch", "pipeline"])
   }
 
   repository_roles = {

@@ -29,7 +29,7 @@ run "each_account_has_what_its_role_needs" {
       "serviceAccount:churnlab-build@mock-project.iam.gserviceaccount.com"    = ["roles/logging.logWriter"]
       "serviceAccount:churnlab-function@mock-project.iam.gserviceaccount.com" = ["roles/aiplatform.user"]
       "serviceAccount:churnlab-pipeline@mock-project.iam.gserviceaccount.com" = [
-        "roles/aiplatform.user", "roles/dataproc.serverlessEditor",
+        "roles/aiplatform.user", "roles/bigquery.jobUser", "roles/dataproc.serverlessEditor",
       ]
     })
     error_message = "An account has another role on the project than it needs."
@@ -53,6 +53,7 @@ run "each_account_has_what_its_role_needs" {
         "serviceAccount:churnlab-batch objectViewer",
         "serviceAccount:churnlab-build objectViewer",
         "serviceAccount:churnlab-function objectViewer",
+        "serviceAccount:churnlab-pipeline objectViewer",
       ]
       pipelines = [
         "serviceAccount:churnlab-author legacyBucketReader",
@@ -93,7 +94,7 @@ run "each_account_has_what_its_role_needs" {
       ]) == tolist([
       "serviceAccount:churnlab-author roles/bigquery.dataEditor",
       "serviceAccount:churnlab-batch roles/bigquery.dataEditor",
-      "serviceAccount:churnlab-pipeline roles/bigquery.dataViewer",
+      "serviceAccount:churnlab-pipeline roles/bigquery.dataEditor",
     ])
     error_message = "An account has another role on the dataset than it needs."
   }

@@ -18,7 +18,7 @@ variables {
     airflow_buckets = 0
     airflows        = 0
     apis            = 15
-    bucket_grants   = 23
+    bucket_grants   = 24
     buckets         = 4
     budget_channels = 0
     budgets         = 0
@@ -34,7 +34,7 @@ variables {
     machines        = 0
     metastores      = 0
     nats            = 0
-    project_grants  = 17
+    project_grants  = 18
     routers         = 0
     schedules       = 0
   }

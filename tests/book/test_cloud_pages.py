@@ -23,6 +23,7 @@ FOREIGN_NAMES = {
     "join_uri",
     "pipeline_execution_ts",
     "pipeline_id",
+    "promote_model",  # a task of the pipeline
     "wait_for_customers",
     "write_text",
 }
