@@ -80,9 +80,5 @@ resource "google_composer_environment" "airflow" {
     }
   }
 
-  depends_on = [
-    google_kms_crypto_key_iam_member.agents,
-    google_project_iam_member.roles,
-    google_service_account_iam_member.acts_as,
-  ]
+  depends_on = [time_sleep.roles]
 }

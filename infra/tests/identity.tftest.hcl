@@ -5,6 +5,10 @@ mock_provider "google" {
   override_during = plan
 }
 
+mock_provider "time" {
+  override_during = plan
+}
+
 variables {
   project_id       = "mock-project"
   function_archive = "tests/fixtures/pipeline_function.zip"
@@ -21,7 +25,7 @@ run "each_account_has_what_its_role_needs" {
       ])
       }) == jsonencode({
       "serviceAccount:churnlab-author@mock-project.iam.gserviceaccount.com" = [
-        "roles/aiplatform.user", "roles/bigquery.jobUser", "roles/bigquery.readSessionUser", "roles/dataproc.serverlessEditor", "roles/serviceusage.serviceUsageConsumer",
+        "roles/aiplatform.user", "roles/bigquery.jobUser", "roles/bigquery.readSessionUser", "roles/dataproc.serverlessEditor", "roles/logging.viewer", "roles/serviceusage.serviceUsageConsumer",
       ]
       "serviceAccount:churnlab-batch@mock-project.iam.gserviceaccount.com" = [
         "roles/bigquery.jobUser", "roles/bigquery.readSessionUser", "roles/dataproc.worker",
