@@ -15,6 +15,7 @@ locals {
       SUBNETWORK            = google_compute_subnetwork.spark.id
     },
     var.batch_image == "" ? {} : { CONTAINER_IMAGE = var.batch_image },
+    var.kms_key == "" ? {} : { KMS_KEY = var.kms_key },
   )
 }
 

@@ -89,6 +89,9 @@ run "no_role_is_primitive_and_nobody_is_everybody" {
           google_dataproc_cluster.history[0].cluster_config[0].encryption_config[0].kms_key_name,
           google_dataproc_metastore_service.catalog[0].encryption_config[0].kms_key,
           google_composer_environment.airflow[0].config[0].encryption_config[0].kms_key_name,
+          # What batches are told: by the function's pipeline, and by the DAG.
+          google_cloudfunctions2_function.training.service_config[0].environment_variables["KMS_KEY"],
+          google_composer_environment.airflow[0].config[0].software_config[0].env_variables["CHURNLAB_KMS_KEY"],
           google_workbench_instance.notebooks[0].gce_setup[0].boot_disk[0].kms_key,
           google_workbench_instance.notebooks[0].gce_setup[0].data_disks[0].kms_key,
         ],

@@ -231,6 +231,7 @@ run "create_composer_adds_its_resources_only" {
       CHURNLAB_PROJECT         = output.project_id
       CHURNLAB_REGION          = output.region
       CHURNLAB_SERVICE_ACCOUNT = output.service_accounts["batch"]
+      CHURNLAB_STAGING_BUCKET  = output.staging_bucket
       CHURNLAB_SUBNETWORK      = output.subnetwork
     })
     error_message = "The DAG's environment is not what scoring_dag.py reads."

@@ -181,7 +181,9 @@ def test_the_planted_things_have_names_that_google_takes(name):
     # https://docs.cloud.google.com/compute/docs/naming-resources (accessed 2026-11-25)
     named = re.findall(r'^  name +(?:= )?"(.*)"', configuration(name), flags=re.MULTILINE)
     assert len(named) == 3
-    assert [text for text in named if not re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", text)] == []
+    assert [
+        text for text in named if not re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", text)
+    ] == []
 
 
 def test_a_sound_configuration_has_no_findings(findings):
