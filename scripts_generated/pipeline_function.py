@@ -47,6 +47,7 @@ class Settings:
     batch_service_account: str  # that of the Spark batches it starts
     subnetwork: str
     container_image: str
+    kms_key: str  # a key of your own, for all that a run leaves in Vertex AI and on disks
 
 
 REQUIRED_SETTINGS = ("PROJECT", "LOCATION", "LAKE", "DATASET", "CODE_URI", "PIPELINE_ROOT")
@@ -101,6 +102,7 @@ def deployed_parameters(settings: Settings, pipeline_id: str) -> dict[str, str |
         "service_account": settings.batch_service_account,
         "subnetwork_uri": settings.subnetwork,
         "container_image": settings.container_image,
+        "kms_key": settings.kms_key,
     }
 
 
@@ -244,6 +246,7 @@ def pipeline_job(settings: Settings, parameters: dict) -> aiplatform.PipelineJob
         template_path=settings.template,
         job_id=job_id,
         pipeline_root=settings.pipeline_root,
+        encryption_spec_key_name=settings.kms_key or None,
         parameter_values=parameters,
         labels={"pipeline_id": parameters["pipeline_id"]},
         project=settings.project,

@@ -35,6 +35,10 @@ SERVICE_ACCOUNT = setting("CHURNLAB_SERVICE_ACCOUNT", "")
 
 SUBNETWORK = setting("CHURNLAB_SUBNETWORK", "")
 
+STAGING_BUCKET = setting("CHURNLAB_STAGING_BUCKET", "")
+
+KMS_KEY = setting("CHURNLAB_KMS_KEY", "")
+
 SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 
 PARAMS = {
@@ -83,6 +87,7 @@ def batch_request(customers) -> dict:
     options = {"--pipeline-id": pipeline_id, "--lake": LAKE, "--customers": customers}
     options |= {"--dataset": DATASET, "--model-version": "{{ params.model_version }}"}
     execution = {"service_account": SERVICE_ACCOUNT, "subnetwork_uri": SUBNETWORK}
+    execution |= {"staging_bucket": STAGING_BUCKET, "kms_key": KMS_KEY}
     return {
         "pyspark_batch": {
             "main_python_file_uri": f"{CODE}/batch_scoring.py",

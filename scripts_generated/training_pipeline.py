@@ -154,6 +154,7 @@ def training_pipeline(spark_batch, register_dataset):
         service_account: str = "",
         subnetwork_uri: str = "",
         container_image: str = "",
+        kms_key: str = "",
     ):
         def run_script(script: str, arguments):
             """Add a task that runs a script; its batch is named by step, run and attempt."""
@@ -170,6 +171,7 @@ def training_pipeline(spark_batch, register_dataset):
                 container_image=container_image,
                 service_account=service_account,
                 subnetwork_uri=subnetwork_uri,
+                kms_key=kms_key,
             )
             return task.set_display_name(name).set_caching_options(False)
 
@@ -190,6 +192,7 @@ def training_pipeline(spark_batch, register_dataset):
                 location=location,
                 display_name=f"churn-{pipeline_id}",
                 bq_source=plan.outputs["table"],
+                encryption_spec_key_name=kms_key,
             )
             registered.after(preprocess).set_display_name("register-data")
             train = run_script("model_training", plan.outputs["training"]).after(registered)
@@ -220,7 +223,7 @@ def compile_pipeline(target: str) -> None:
 def local_batch(
     main_python_file_uri: str, batch_id: str, args: list, python_file_uris: list, labels: dict,
     project: str, location: str, runtime_config_version: str, container_image: str,
-    service_account: str, subnetwork_uri: str,
+    service_account: str, subnetwork_uri: str, kms_key: str,
 ):  # fmt: skip
     """Run a script by spark-submit; takes the parameters of DataprocPySparkBatchOp."""
     import pathlib
@@ -235,8 +238,9 @@ def local_batch(
 
 @dsl.component(base_image=PYTHON_IMAGE)
 def local_dataset(
-    display_name: str, bq_source: str, project: str, location: str, dataset: dsl.Output[dsl.Dataset]
-):
+    display_name: str, bq_source: str, encryption_spec_key_name: str, project: str, location: str,
+    dataset: dsl.Output[dsl.Dataset],
+):  # fmt: skip
     """Note where a table is; takes the parameters of TabularDatasetCreateOp."""
     dataset.uri = bq_source
     dataset.metadata["displayName"] = display_name

@@ -29,6 +29,7 @@ def settings_of(profile: Profile):
             "BATCH_SERVICE_ACCOUNT": profile.service_accounts["batch"],
             "SUBNETWORK": profile.subnetwork,
             "CONTAINER_IMAGE": profile.batch_image,
+            "KMS_KEY": profile.kms_key,
         }
     )
 

@@ -5,6 +5,10 @@ mock_provider "google" {
   override_during = plan
 }
 
+mock_provider "time" {
+  override_during = plan
+}
+
 variables {
   project_id       = "mock-project"
   function_archive = "tests/fixtures/pipeline_function.zip"
@@ -186,6 +190,11 @@ run "nothing_is_public_nothing_bills_while_it_waits_and_data_is_kept" {
       google_dataproc_session_template.notebooks.runtime_config[0].properties["spark.executorEnv.${name}"] == value
     ])
     error_message = "The session's driver or executors miss a place."
+  }
+
+  assert {
+    condition     = time_sleep.roles.create_duration == "120s" && toset(keys(time_sleep.roles.triggers)) == toset(["accounts", "composer", "kms_key"])
+    error_message = "Nothing waits for new roles to arrive."
   }
 
   assert {

@@ -1,9 +1,13 @@
 """`churnlab cloud pipeline` starts the compiled pipeline as the function does."""
 
+from dataclasses import replace
+
 import grpc
 import pytest
 from google.cloud import aiplatform_v1 as vertex
 
+from churnlab.cloud.pipeline import settings_of
+from churnlab.library import course_module
 from tests.cloud import plan_of
 from tests.cloud_commands.conftest import PROFILE, churnlab
 
@@ -34,6 +38,13 @@ def test_a_run_has_the_profile_s_parameters_and_account(uploaded):
     }
     assert plan_of(job).table == "bq://demo.churn.training_data"
     assert f"pipelines/runs/churn-training-{RUN}?project=demo" in done.text
+
+
+def test_a_key_of_your_own_goes_with_a_run():
+    key = "projects/demo/locations/us-central1/keyRings/course/cryptoKeys/data"
+    settings = settings_of(replace(PROFILE, kms_key=key))
+    deployed = course_module("pipeline_function").deployed_parameters(settings, RUN)
+    assert settings.kms_key == deployed["kms_key"] == key
 
 
 def test_the_same_id_again_finds_the_first_run(uploaded):

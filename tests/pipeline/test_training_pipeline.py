@@ -68,6 +68,19 @@ def test_what_touches_the_lake_is_never_cached():
     assert {"preprocessing", "evaluate-model", "report-run"} <= set(options)
 
 
+def test_every_batch_and_the_registered_data_take_the_key_of_the_run():
+    graphs = [SPEC["root"], *SPEC["components"].values()]
+    tasks = [t for c in graphs for t in c.get("dag", {}).get("tasks", {}).values()]
+    keys = {
+        task["taskInfo"]["name"]: given["componentInputParameter"].rpartition("-")[2]
+        for task in tasks
+        for name, given in task.get("inputs", {}).get("parameters", {}).items()
+        if name in ("kms_key", "encryption_spec_key_name")
+    }
+    steps = ["preprocessing", "model-training", "hyperparameter-tuning", "register-data"]
+    assert keys == dict.fromkeys(steps, "kms_key")
+
+
 @pytest.fixture(scope="module")
 def run(pipelines, lake, tmp_path_factory):
     """Run the pipeline on this machine; return what each task gave, by the task's name."""

@@ -94,6 +94,13 @@ def test_the_batches_have_an_account_of_their_own_if_the_deployment_names_one(
     assert job.service_account == "pipeline@demo.iam.gserviceaccount.com"
 
 
+def test_a_key_that_the_deployment_names_encrypts_the_run_and_its_batches(cloud, start_function):
+    key = "projects/demo/locations/us-central1/keyRings/course/cryptoKeys/data"
+    answer = post(start_function(KMS_KEY=key))
+    assert values_of(cloud, answer)["kms_key"] == key
+    assert cloud.pipelines.get_job(answer.json()["job"]).encryption_spec.kms_key_name == key
+
+
 def test_a_caller_may_set_what_the_deployment_leaves_open(cloud, function):
     wished = {"min_average_precision": 1, "quick_tuning": True, "raw": "raw/day=1/july.csv"}
     values = values_of(cloud, post(function, {"parameters": wished}))
@@ -181,6 +188,7 @@ def test_a_key_that_is_an_id_stays_what_it_is_and_others_sort_before_all_times(f
         ({"parameters": {"lake": "gs://mine"}}, "parameters.lake is set by the deployment"),
         ({"parameters": {"dataset": "bigquery://my.own"}}, "dataset is set by the deployment"),
         ({"parameters": {"attempt": 2}}, "attempt is set by the deployment"),
+        ({"parameters": {"kms_key": "mine"}}, "kms_key is set by the deployment"),
         ({"parameters": {"service_account": "me@x.y"}}, "service_account is set by the deployment"),
         ({"parameters": {"pipeline_id": "mine"}}, "pipeline_id is set by the deployment"),
         ({"parameters": {"raw": "x" * 70_000}}, "The body is larger than"),
