@@ -7,6 +7,7 @@ from importlib.metadata import packages_distributions
 from packaging.requirements import Requirement
 
 from churnlab import paths
+from churnlab.library import course_module
 
 CLOUD = {"python_version": "3.12", "python_full_version": "3.12.0", "sys_platform": "linux"}
 
@@ -41,3 +42,11 @@ def test_everything_that_the_function_imports_is_asked_for():
 
 def test_no_address_of_a_registry_is_in_the_lock():
     assert "://" not in (paths.ROOT / "requirements" / "function.txt").read_text()
+
+
+def test_terraform_sets_every_setting_that_the_function_reads():
+    function = course_module("pipeline_function")
+    text = (paths.INFRA / "function.tf").read_text()
+    given = set(re.findall(r"\b([A-Z_]+) += ", text))
+    assert given == {name.upper() for name in function.Settings.__annotations__}
+    assert re.search(r"\bDATASET += local\.dataset\n", text)
