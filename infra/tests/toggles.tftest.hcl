@@ -91,6 +91,13 @@ run "create_workbench_adds_its_resources_only" {
     error_message = "The machine has a public address, or does not shut down when it is idle."
   }
 
+  # Idle shutdown needs guest attributes, and they are on unless somebody says no:
+  # https://docs.cloud.google.com/vertex-ai/docs/workbench/instances/manage-metadata (accessed 2026-11-25)
+  assert {
+    condition     = !contains(keys(google_workbench_instance.notebooks[0].gce_setup[0].metadata), "enable-guest-attributes")
+    error_message = "The machine is told what it does by itself."
+  }
+
   assert {
     condition = (
       one(google_workbench_instance.notebooks[0].gce_setup[0].service_accounts).email == output.service_accounts["author"] &&
