@@ -30,6 +30,7 @@ from common_utils import (
     read_table,
     read_text,
     registered_model,
+    run_program,
     unreadable_model,
     write_tables,
 )
@@ -328,4 +329,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -30,6 +30,7 @@ from common_utils import (
     raw_files,
     read_raw,
     read_text,
+    run_program,
     write_text,
 )
 from pyspark.sql import DataFrame, SparkSession
@@ -647,4 +648,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -28,6 +28,7 @@ from common_utils import (
     probability_metrics,
     publish_candidate,
     read_table,
+    run_program,
     score_bins,
     with_probability,
     write_table,
@@ -368,4 +369,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -23,6 +23,7 @@ from common_utils import (
     own_or_newest_run,
     publish_candidate,
     read_table,
+    run_program,
     score_bins,
     with_probability,
 )
@@ -234,4 +235,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

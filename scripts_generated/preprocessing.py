@@ -16,6 +16,7 @@ from common_utils import (
     judge,
     provenance,
     read_raw,
+    run_program,
     snake_case,
     split_column,
     write_tables,
@@ -136,4 +137,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

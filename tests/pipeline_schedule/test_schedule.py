@@ -10,6 +10,7 @@ from itertools import pairwise
 import grpc
 import pipeline_schedule
 import pytest
+from common_utils import StepError
 from google.api_core import exceptions
 from google.cloud import scheduler_v1
 
@@ -95,7 +96,7 @@ def test_the_program_creates_the_job_and_updates_it_when_run_again(scheduler, ca
     ],
 )
 def test_a_wrong_option_ends_the_program_before_anything_is_written(scheduler, changes, words):
-    with pytest.raises(SystemExit, match=words):
+    with pytest.raises(StepError, match=words):
         pipeline_schedule.main(options(scheduler, **changes))
     assert scheduler[0].list_jobs(PARENT) == []
 
