@@ -17,7 +17,7 @@ def check_time_zone(time_zone: str) -> None:
     """Raise StepError for a time zone that the tz database does not have."""
     try:
         ZoneInfo(time_zone)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder of zones is none
         raise StepError(
             f"--time-zone {time_zone!r} is not in the tz database. "
             "Use a name such as Etc/UTC or Europe/Berlin."

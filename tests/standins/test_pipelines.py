@@ -161,7 +161,10 @@ def test_a_schedule_is_created_paused_resumed_and_deleted(cloud, compiled):
     assert not aiplatform.PipelineJobSchedule.list(filter='display_name="weekly"', **PLACE)
 
 
-@pytest.mark.parametrize("cron", ["61 * * * *", "TZ=Mars/Base 0 6 * * *", "weekly"])
+NO_CRON = ["61 * * * *", "TZ=Mars/Base 0 6 * * *", "weekly", "0 0 31 2 *", "TZ=Europe 0 6 * * *"]
+
+
+@pytest.mark.parametrize("cron", NO_CRON)
 def test_a_schedule_that_never_fires_is_refused(cloud, compiled, cron):
     job = new_job(compiled["greeting"], "unused", name="ann")
     with pytest.raises(exceptions.BadRequest, match="cron"):
