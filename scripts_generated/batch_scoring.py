@@ -283,7 +283,7 @@ def main(arguments: list[str] | None = None) -> None:
     # method gets a number of its own, and a probability from everything else we know.
     judged = judge(raw, labelled=False, known_categories=False).cache()
     totals = judged.agg(F.count("*").alias("rows"), F.count("reason").alias("quarantined")).first()
-    check_share(totals["rows"], totals["quarantined"], max_quarantined, customers)
+    check_share(totals["rows"], totals["quarantined"], max_quarantined, customers, judged)
 
     nodes, labels = read_forest(entry)
 

@@ -260,6 +260,31 @@ def raw_files(uri: str) -> list[str]:
     return sorted(names)
 
 
+SIGNATURES = {
+    b"\x1f\x8b": "it is compressed by gzip. Unpack it",
+    b"PK\x03\x04": "it is a ZIP archive or an Excel workbook. Unpack it, or save the sheet as CSV",
+    b"PAR1": "it is a Parquet file. Write it as CSV",
+    b"\xff\xfe": "it is UTF-16 text. Save it as UTF-8 (`iconv -f UTF-16 -t UTF-8`)",
+    b"\xfe\xff": "it is UTF-16 text. Save it as UTF-8 (`iconv -f UTF-16 -t UTF-8`)",
+}
+
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+
+
+def other_kind(start: bytes) -> str:
+    """Return what a file is by its first bytes, and the mend, or "" for text with commas."""
+    for signature, kind in SIGNATURES.items():
+        if start.startswith(signature):
+            return kind
+    line = start.partition(b"\n")[0].decode("utf-8", errors="replace")
+    if "\0" in line:
+        return "its header holds zero bytes: it is UTF-16, or no text at all. Save it as UTF-8"
+    for separator, name in SEPARATORS.items():
+        if line.count(separator) > line.count(","):
+            return f"its columns are separated by {name}. Separate them by commas"
+    return ""
+
+
 def read_header(uri: str, columns: tuple[str, ...]) -> list[str]:
     """Return the raw columns in the order of the file.
 
@@ -269,7 +294,10 @@ def read_header(uri: str, columns: tuple[str, ...]) -> list[str]:
     orders = []
     for name in raw_files(uri):
         with files.open_input_stream(name) as stream:
-            line = stream.read(65536).decode("utf-8-sig", errors="replace").partition("\n")[0]
+            start = stream.read(65536)
+        if kind := other_kind(start):
+            raise DataContractError(f"{name} breaks the data contract: {kind}.")
+        line = start.decode("utf-8-sig", errors="replace").partition("\n")[0]
         header = [column.strip().strip('"') for column in line.strip().split(",")]
         problems = [f"lacks {c}" for c in columns if c not in header]
         problems += [f"repeats {c}" for c in sorted(set(header)) if header.count(c) > 1]
@@ -372,14 +400,29 @@ def clean(judged: DataFrame, labelled: bool = True) -> DataFrame:
     return good.select("customer_id", *CATEGORIES, *AMOUNTS, *label)
 
 
-def check_share(rows: int, quarantined: int, limit: float, source: str) -> None:
-    """Raise DataContractError if there are no rows, or too many bad ones."""
+def worst_rule(judged: DataFrame) -> str:
+    """Return the rule that most rows break, how many do, and an example; one job."""
+    bad = judged.where("reason IS NOT NULL")
+    example = F.min_by(F.struct(*bad.columns), "raw_text").alias("example")
+    rules = bad.groupBy("reason").agg(F.count("*").alias("rows"), example)
+    reason, rows, row = rules.orderBy(F.desc("rows"), "reason").first()
+    column = reason.partition(" ")[0]  # most rules begin with one
+    value = (row[column] if column in bad.columns else row["raw_text"]) or ""
+    return f"{rows} times {reason}, as in {value[:80]!r}"
+
+
+def check_share(rows: int, quarantined: int, limit: float, source: str, judged=None) -> None:
+    """Raise DataContractError if there are no rows, or too many bad ones.
+
+    ``judged`` has the rows, for an example in the message.
+    """
     if rows == 0:
         raise DataContractError(f"{source} holds no customers. Land the data again.")
     if quarantined / rows > limit:
+        most = f", most often {worst_rule(judged)}" if judged is not None else ""
         raise DataContractError(
             f"{quarantined} of {rows} rows of {source} break the data contract, more than the "
-            f"limit of {limit:.0%}. Mend the file, or accept the loss by --max-quarantined."
+            f"limit of {limit:.0%}{most}. Mend the file, or accept the loss by --max-quarantined."
         )
 
 
@@ -987,6 +1030,21 @@ def calibration(bins, groups: int = 10) -> list[tuple[float, float, float]]:
 def fold_column(repeat: int = 0, folds: int = 5) -> F.Column:
     """Return the customer's fold in [0, folds); another ``repeat`` sorts the customers anew."""
     return hash_bucket("customer_id", f"fold-{repeat}", folds)
+
+
+def check_classes(rows: DataFrame, folds: int = 5) -> None:
+    """Raise DataContractError if the test or a fold of the training has not both classes; one job.
+
+    ``rows`` has customer_id, split and label, and should be cached.
+    """
+    place = F.when(F.col("split") == "train", fold_column(0, folds)).otherwise(F.col("split"))
+    found = F.collect_set(F.struct(place, "label"))
+    groups, customers, churners = rows.agg(found, F.count("*"), F.sum("label")).first()
+    if len(groups) < 2 * (folds + 1):
+        raise DataContractError(
+            f"{customers} customers, {churners or 0:.0f} of them churners, are too few to train "
+            f"on: each of {folds} folds and the test need some of both. Preprocess more customers."
+        )
 
 
 def cross_validate(

@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     # The step stops here, before it has written anything, if the file holds nobody or too many rows
     # are bad. The message names the file and what to do.
-    check_share(totals["rows"], totals["quarantined"], max_quarantined, raw_uri)
+    check_share(totals["rows"], totals["quarantined"], max_quarantined, raw_uri, customers)
 
     # The tables
     # Training data first: the rows that keep the contract, typed, with the split as a column.
