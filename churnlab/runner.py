@@ -22,6 +22,7 @@ from churnlab.library import common_utils
 from churnlab.parameters import read_parameters, read_value
 
 SHOWN_VERSIONS = ("pyspark", "pandas", "pyarrow", "scikit-learn", "papermill", "jupyter-book")
+JAVA_TRACE = "\n\tat "  # where a Java exception's message ends
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,10 @@ def run_notebook(
                 extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )
     except PapermillExecutionError as error:
+        said = common_utils().expected_reason(OSError(error.evalue))  # such as a full disk
+        said = said or f"{error.ename}: {' '.join(error.evalue.partition(JAVA_TRACE)[0].split())}"
         raise CourseError(
-            f"{notebook.name}, cell {error.cell_index + 1}: {error.ename}: {error.evalue}",
+            f"{notebook.name}, cell {error.cell_index + 1}: {said}",
             f"The run up to there is in {partial}.",
         ) from error
     partial.replace(output)
