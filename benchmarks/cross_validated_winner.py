@@ -10,6 +10,7 @@ All labelled customers take part, those of the test as well: every choice has be
 import argparse
 import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pandas as pd
 from pyspark.ml import PipelineModel
@@ -33,9 +34,10 @@ PARAMETERS = (
 
 
 def read_run(spark: SparkSession, lake: str, table: str, run: str) -> DataFrame:
-    """Return the rows that a run of the course wrote to a table."""
-    folder = f"{lake}/warehouse/churn/{table}/pipeline_id={run}"
-    return spark.read.option("recursiveFileLookup", "true").parquet(folder)
+    """Return the rows that a run of the course wrote to a table: each step's newest attempt."""
+    folder = Path(lake, "warehouse", "churn", table, f"pipeline_id={run}")
+    newest = {marker.parents[1]: marker.parent for marker in sorted(folder.glob("*/*/_SUCCESS"))}
+    return spark.read.parquet(*map(str, newest.values()))
 
 
 def winner(spark: SparkSession, lake: str, run: str) -> tuple[PipelineModel, str]:

@@ -20,8 +20,10 @@ RUN_COLUMNS = ["pipeline_id", "step", "pipeline_execution_ts"]
 
 def course_table(done: Measured, name: str) -> pd.DataFrame:
     """Return the rows that a run of the course wrote to a table, without the run's columns."""
-    table = done.folder / "warehouse" / "churn" / name / f"pipeline_id={done.run}"
-    return read_parquet(table).drop(columns=RUN_COLUMNS, errors="ignore")
+    dataset = str(done.folder / "warehouse" / "churn")
+    attempts = common_utils().finished_attempts(dataset, name, done.run)
+    rows = pd.concat([read_parquet(Path(attempt)) for attempt in attempts])
+    return rows.drop(columns=RUN_COLUMNS, errors="ignore")
 
 
 def straightforward_table(done: Measured, name: str) -> pd.DataFrame:

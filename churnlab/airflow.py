@@ -239,10 +239,13 @@ def stop_all(process: subprocess.Popen) -> None:
 def land_todays_customers(lake: Path, rows: int = 300) -> Path | None:
     """Land today's scoring input, if it is missing: customers of the raw file, without Churn.
 
-    Returns the new file, or None.
+    Returns the new file, or None, also where the raw customers are no CSV.
     """
     target = lake / "incoming" / f"{datetime.now(UTC):%Y-%m-%d}.csv"
-    raw = next(iter(sorted(lake.glob("raw/customers/*.csv"))), None)
+    from churnlab.library import common_utils  # needs PySpark, which Airflow's environment lacks
+
+    folder = Path(common_utils().newest_landing(str(lake / "raw" / "customers")))
+    raw = next(iter(sorted(folder.glob("*.csv"))), None)
     if target.exists() or raw is None:
         return None
     with raw.open(encoding="utf-8", newline="") as stream:

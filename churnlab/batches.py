@@ -32,6 +32,7 @@ class Target:
     container_image: str
     staging_bucket: str = ""  # without one the service makes a bucket, which nobody deletes
     labels: dict[str, str] = field(default_factory=dict)
+    kms_key: str = ""  # without one Google encrypts the disks with a key of its own
     history_server: str = ""  # the cluster that shows an ended batch's Spark UI
     endpoint: str = "google"  # or host:port, when on is dataproc
 
@@ -95,6 +96,7 @@ def plan_step(
         labels=target.labels,
     )
     request.environment_config.execution_config.staging_bucket = target.staging_bucket
+    request.environment_config.execution_config.kms_key = target.kms_key
     if target.history_server:
         peripherals = request.environment_config.peripherals_config
         peripherals.spark_history_server_config.dataproc_cluster = target.history_server

@@ -96,10 +96,11 @@ def _in_order(source: str, made: datetime, result: str, written: datetime) -> No
 def _add_model(lineage: Lineage, lake: str, root: str, row: dict, alone: bool) -> None:
     version, run, step = row["model_version"], row["pipeline_id"], row["step"]
     data = _add_data(lineage, lake, root, row)
-    facts = {"version": version} | {
-        name: row[name]
-        for name in ("model_uri", "metrics_uri", "data_fingerprint", "parameters_fingerprint")
-    }
+    model_uri, metrics_uri = (
+        common_utils().join_uri(lake, row[name]) for name in ("model_uri", "metrics_uri")
+    )
+    facts = {"version": version, "model_uri": model_uri, "metrics_uri": metrics_uri}
+    facts |= {name: row[name] for name in ("data_fingerprint", "parameters_fingerprint")}
     label = (
         f"model, {row['stage']}\n{version}\nrows {row['data_fingerprint']}\n"
         f"parameters {row['parameters_fingerprint']}"
@@ -109,7 +110,7 @@ def _add_model(lineage: Lineage, lake: str, root: str, row: dict, alone: bool) -
     lineage.add(name, label, data, *code, **facts)
     measured = f"test metrics\nROC AUC {row['roc_auc']:.3f}\naverage precision "
     measured += f"{row['average_precision']:.3f}"
-    lineage.add(_name("metrics", version, alone), measured, name, uri=row["metrics_uri"])
+    lineage.add(_name("metrics", version, alone), measured, name, uri=metrics_uri)
 
 
 def _add_data(lineage: Lineage, lake: str, root: str, model: dict) -> str:

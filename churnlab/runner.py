@@ -147,8 +147,8 @@ def write_record(
     ran = {run["name"]: run for run in known.get("modules", [])}
     ran |= {module.name: asdict(module) for module in modules}
     names = [path.stem for path in find_notebooks()]
-    source = Path(lake) / "raw" / "customers_source.json"
-    data = json.loads(source.read_text(encoding="utf-8")) if source.exists() else {}
+    library = common_utils()
+    data = library.provenance(library.join_uri(lake, "raw", "customers"))
     record = {
         "started": started.isoformat(timespec="seconds"),
         "seconds": sum(run["seconds"] for run in ran.values()),

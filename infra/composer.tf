@@ -61,15 +61,19 @@ resource "google_composer_environment" "airflow" {
       image_version            = local.products.composer_image.version
       airflow_config_overrides = { core-dags_are_paused_at_creation = "True" }
       # What scripts_generated/scoring_dag.py reads.
-      env_variables = {
-        CHURNLAB_LAKE            = local.lake_uri
-        CHURNLAB_CODE_URI        = local.code_uri
-        CHURNLAB_PROJECT         = var.project_id
-        CHURNLAB_REGION          = var.region
-        CHURNLAB_DATASET         = local.dataset
-        CHURNLAB_SERVICE_ACCOUNT = google_service_account.accounts["batch"].email
-        CHURNLAB_SUBNETWORK      = google_compute_subnetwork.spark.id
-      }
+      env_variables = merge(
+        {
+          CHURNLAB_LAKE            = local.lake_uri
+          CHURNLAB_CODE_URI        = local.code_uri
+          CHURNLAB_PROJECT         = var.project_id
+          CHURNLAB_REGION          = var.region
+          CHURNLAB_DATASET         = local.dataset
+          CHURNLAB_SERVICE_ACCOUNT = google_service_account.accounts["batch"].email
+          CHURNLAB_SUBNETWORK      = google_compute_subnetwork.spark.id
+          CHURNLAB_STAGING_BUCKET  = google_storage_bucket.buckets["staging"].name
+        },
+        var.kms_key == "" ? {} : { CHURNLAB_KMS_KEY = var.kms_key },
+      )
     }
 
     dynamic "encryption_config" {
@@ -80,9 +84,5 @@ resource "google_composer_environment" "airflow" {
     }
   }
 
-  depends_on = [
-    google_kms_crypto_key_iam_member.agents,
-    google_project_iam_member.roles,
-    google_service_account_iam_member.acts_as,
-  ]
+  depends_on = [time_sleep.roles]
 }

@@ -1,7 +1,7 @@
 # With your own key, the services that keep data need the right to use it. Nothing here without kms_key.
 locals {
-  # The agents of the services that are in use, by the service that owns them:
-  # https://docs.cloud.google.com/iam/docs/service-agents (accessed 2026-11-24)
+  # The agents of the services that are in use, by the service that owns them. Each has the role SERVICE.serviceAgent:
+  # https://docs.cloud.google.com/iam/docs/service-agents (accessed 2026-11-25)
   agent_domains = merge(
     {
       "aiplatform.googleapis.com"       = "gcp-sa-aiplatform"
@@ -15,15 +15,15 @@ locals {
     var.create_metastore ? { "metastore.googleapis.com" = "gcp-sa-metastore" } : {},
     var.create_composer ? { "composer.googleapis.com" = "cloudcomposer-accounts" } : {},
   )
-  agents = var.kms_key == "" ? {} : local.agent_domains
+  agents = var.kms_key == "" ? {} : { for service, domain in local.agent_domains : service => join("", [
+    "serviceAccount:service-", data.google_project.course[0].number, "@${domain}.iam.gserviceaccount.com",
+  ]) }
   agent_members = var.kms_key == "" ? {} : merge(
     {
       "storage.googleapis.com"  = data.google_storage_project_service_account.agent[0].member
       "bigquery.googleapis.com" = data.google_bigquery_default_service_account.agent[0].member
     },
-    { for service, domain in local.agents : service => join("", [
-      "serviceAccount:service-", data.google_project.course[0].number, "@${domain}.iam.gserviceaccount.com",
-    ]) },
+    local.agents,
   )
 }
 
@@ -57,6 +57,18 @@ resource "google_workload_identity_service_agent" "agents" {
   depends_on = [google_project_service.apis]
 }
 
+# Google gives an agent its role when it makes it by itself. One that somebody asks for has none until it is
+# given: https://docs.cloud.google.com/iam/docs/create-service-agents (accessed 2026-11-25)
+resource "google_project_iam_member" "agents" {
+  for_each = local.agents
+
+  project = var.project_id
+  role    = "roles/${split(".", each.key)[0]}.serviceAgent"
+  member  = each.value
+
+  depends_on = [google_workload_identity_service_agent.agents]
+}
+
 resource "google_kms_crypto_key_iam_member" "agents" {
   for_each = local.agent_members
 
@@ -64,5 +76,6 @@ resource "google_kms_crypto_key_iam_member" "agents" {
   role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
   member        = each.value
 
-  depends_on = [google_workload_identity_service_agent.agents]
+  # So whoever waits for the right to the key has waited for the agent's role as well.
+  depends_on = [google_workload_identity_service_agent.agents, google_project_iam_member.agents]
 }

@@ -7,6 +7,7 @@ locals {
       PROJECT               = var.project_id
       LOCATION              = var.region
       LAKE                  = local.lake_uri
+      DATASET               = local.dataset
       CODE_URI              = local.code_uri
       PIPELINE_ROOT         = local.pipeline_root
       TEMPLATE              = local.template_uri
@@ -15,6 +16,7 @@ locals {
       SUBNETWORK            = google_compute_subnetwork.spark.id
     },
     var.batch_image == "" ? {} : { CONTAINER_IMAGE = var.batch_image },
+    var.kms_key == "" ? {} : { KMS_KEY = var.kms_key },
   )
 }
 
@@ -77,12 +79,5 @@ resource "google_cloudfunctions2_function" "training" {
   }
 
   # The build begins at once, so its account has to have its rights before.
-  depends_on = [
-    google_artifact_registry_repository_iam_member.roles,
-    google_dns_record_set.restricted,
-    google_kms_crypto_key_iam_member.agents,
-    google_project_iam_member.function_source,
-    google_project_iam_member.roles,
-    google_storage_bucket_iam_member.roles,
-  ]
+  depends_on = [google_dns_record_set.restricted, time_sleep.roles]
 }

@@ -5,7 +5,7 @@ locals {
   accounts = {
     author    = "Notebooks on Workbench, as what a person at work may do."
     batch     = "The Spark code of batches and of notebooks' sessions."
-    pipeline  = "The training pipeline: starts batches, reads what they measured."
+    pipeline  = "The training pipeline: starts batches, reads what they measured, promotes a model."
     function  = "The pipeline function: starts the pipeline, and nothing else."
     scheduler = "The schedule: calls the function."
     dag       = "Airflow: runs the scoring DAG."
@@ -26,14 +26,14 @@ locals {
       # brings rights on the objects of every bucket in it, which is one more reason for a project of
       # the course's own. https://docs.cloud.google.com/dataproc-serverless/docs/concepts/service-account
       batch = ["dataproc.worker", "bigquery.jobUser", "bigquery.readSessionUser"]
-      # Registers the data in Vertex AI, writes the lineage; starts batches.
-      pipeline = ["aiplatform.user", "dataproc.serverlessEditor"]
+      # Registers the data in Vertex AI, writes the lineage; starts batches; promotes by a query.
+      pipeline = ["aiplatform.user", "bigquery.jobUser", "dataproc.serverlessEditor"]
       function = ["aiplatform.user"]
       build    = ["logging.logWriter"]
     },
     { for who in local.authors : who => concat(
       # Consumer: to have calls counted on this project, and to see which services are on.
-      ["aiplatform.user", "bigquery.jobUser", "bigquery.readSessionUser", "dataproc.serverlessEditor", "serviceusage.serviceUsageConsumer"],
+      ["aiplatform.user", "bigquery.jobUser", "bigquery.readSessionUser", "dataproc.serverlessEditor", "logging.viewer", "serviceusage.serviceUsageConsumer"],
       var.create_composer ? ["composer.user"] : [],
     ) },
     # https://docs.cloud.google.com/composer/docs/composer-3/access-control
@@ -50,7 +50,7 @@ locals {
     }
     code = {
       objectUser   = local.authors
-      objectViewer = ["batch", "function", "build"]
+      objectViewer = ["batch", "pipeline", "function", "build"]
     }
     # https://docs.cloud.google.com/gemini-enterprise-agent-platform/machine-learning/pipelines/configure-project
     pipelines = {
@@ -67,9 +67,11 @@ locals {
     }
   }
 
+  # The pipeline promotes a model: a row of model_registry. It comes by a staging table that is made and
+  # dropped beside it, and who may make a table can be told for a dataset only, not for one table:
+  # https://docs.cloud.google.com/bigquery/docs/access-control#bigquery.dataEditor (accessed 2026-11-25)
   dataset_roles = {
-    dataEditor = concat(local.authors, ["batch"])
-    dataViewer = ["pipeline"]
+    dataEditor = concat(local.authors, ["batch", "pipeline"])
   }
 
   repository_roles = {
@@ -85,6 +87,8 @@ locals {
   }
 
   invokers = concat(local.authors, var.create_schedule ? ["scheduler"] : [])
+
+  history_readers = var.create_history_server ? local.authors : []
 }
 
 resource "google_service_account" "accounts" {
@@ -152,6 +156,10 @@ resource "google_bigquery_dataset_iam_member" "roles" {
   dataset_id = google_bigquery_dataset.churn.dataset_id
   role       = "roles/bigquery.${each.value.role}"
   member     = local.principals[each.value.who]
+
+  lifecycle {
+    replace_triggered_by = [google_bigquery_dataset.churn.id]
+  }
 }
 
 resource "google_artifact_registry_repository_iam_member" "roles" {
@@ -163,6 +171,11 @@ resource "google_artifact_registry_repository_iam_member" "roles" {
   repository = google_artifact_registry_repository.images.repository_id
   role       = "roles/artifactregistry.${each.value.role}"
   member     = local.principals[each.value.who]
+
+  # Another key is another registry.
+  lifecycle {
+    replace_triggered_by = [google_artifact_registry_repository.images.id]
+  }
 }
 
 resource "google_service_account_iam_member" "acts_as" {
@@ -183,6 +196,27 @@ resource "google_cloud_run_v2_service_iam_member" "invokers" {
   name     = google_cloudfunctions2_function.training.name
   role     = "roles/run.invoker"
   member   = local.principals[each.key]
+
+  # A new function of the same name is a new service, with nobody on it:
+  # https://github.com/hashicorp/terraform-provider-google/issues/18308
+  lifecycle {
+    replace_triggered_by = [google_cloudfunctions2_function.training.id]
+  }
+}
+
+# The history server's pages are for who may use the cluster; of the roles that a cluster takes, this is the
+# smallest that says so: https://docs.cloud.google.com/dataproc/docs/concepts/iam/granular-iam (accessed 2026-11-25)
+resource "google_dataproc_cluster_iam_member" "history" {
+  for_each = toset(local.history_readers)
+
+  cluster = google_dataproc_cluster.history[0].name
+  region  = var.region
+  role    = "roles/dataproc.editor"
+  member  = local.principals[each.key]
+
+  lifecycle {
+    replace_triggered_by = [google_dataproc_cluster.history[0].id]
+  }
 }
 
 # Starting and stopping the machine; opening JupyterLab takes the right to act as its account instead:
@@ -194,4 +228,31 @@ resource "google_workbench_instance_iam_member" "person" {
   name     = google_workbench_instance.notebooks[0].name
   role     = "roles/notebooks.admin"
   member   = each.value
+
+  lifecycle {
+    replace_triggered_by = [google_workbench_instance.notebooks[0].id]
+  }
+}
+
+# A role takes two minutes to arrive, sometimes seven and more, and no answer of Google's says that it has.
+# What is built or started at once, in the name of an account that was made a moment ago, begins after this.
+# https://docs.cloud.google.com/iam/docs/access-change-propagation (accessed 2026-11-25)
+resource "time_sleep" "roles" {
+  create_duration = "120s"
+
+  # Waits again if the accounts are others, or have got roles that Composer or a key asks for.
+  triggers = {
+    accounts = join(" ", values(google_service_account.accounts)[*].email)
+    composer = tostring(var.create_composer)
+    kms_key  = var.kms_key
+  }
+
+  depends_on = [
+    google_artifact_registry_repository_iam_member.roles,
+    google_kms_crypto_key_iam_member.agents,
+    google_project_iam_member.function_source,
+    google_project_iam_member.roles,
+    google_service_account_iam_member.acts_as,
+    google_storage_bucket_iam_member.roles,
+  ]
 }

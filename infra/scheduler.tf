@@ -20,7 +20,7 @@ resource "google_cloud_scheduler_job" "training" {
     uri         = google_cloudfunctions2_function.training.service_config[0].uri
     http_method = "POST"
     headers     = { "Content-Type" = "application/json" }
-    body        = base64encode(jsonencode({ parameters = { dataset = local.dataset } }))
+    body        = base64encode(jsonencode({ parameters = {} }))
 
     oidc_token {
       service_account_email = google_service_account.accounts["scheduler"].email

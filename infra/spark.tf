@@ -155,12 +155,7 @@ resource "google_dataproc_cluster" "history" {
     }
   }
 
-  depends_on = [
-    google_compute_firewall.internal,
-    google_kms_crypto_key_iam_member.agents,
-    google_project_iam_member.roles,
-    google_storage_bucket_iam_member.roles,
-  ]
+  depends_on = [google_compute_firewall.internal, time_sleep.roles]
 }
 
 # Tables by name for sessions. The course does without: its tables are folders or BigQuery's.

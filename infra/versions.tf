@@ -8,5 +8,10 @@ terraform {
       source  = "hashicorp/google"
       version = "~> 8.0"
     }
+    # For one resource, the wait in identity.tf.
+    time = {
+      source  = "hashicorp/time"
+      version = "~> 0.13"
+    }
   }
 }

@@ -49,7 +49,6 @@ resource "google_workbench_instance" "notebooks" {
     # https://docs.cloud.google.com/gemini-enterprise-agent-platform/notebooks/workbench/instances/manage-metadata
     metadata = {
       disable-mixer                = "false" # the Spark kernels
-      enable-guest-attributes      = "true"  # idle shutdown needs them
       idle-timeout-seconds         = tostring(var.idle_minutes * 60)
       notebook-disable-root        = "true"
       post-startup-script          = "gs://${google_storage_bucket.buckets["code"].name}/${google_storage_bucket_object.workbench_start.name}"
@@ -57,12 +56,12 @@ resource "google_workbench_instance" "notebooks" {
     }
   }
 
+  # Its start script brings the notebooks, as the author's account.
   depends_on = [
     google_compute_firewall.internal,
     google_compute_router_nat.nat,
     google_dns_record_set.restricted,
-    google_kms_crypto_key_iam_member.agents,
-    google_project_iam_member.roles,
-    google_storage_bucket_iam_member.roles,
+    google_storage_bucket_object.notebooks,
+    time_sleep.roles,
   ]
 }

@@ -1,5 +1,5 @@
 # Generated from notebooks/07-batch-scoring.ipynb by `make export`; do not edit.
-"""Score customers with the registered model, and say for each what moved its probability."""
+"""Score customers with the champion of the registry, and say for each what moved its probability."""
 
 import argparse
 import json
@@ -164,12 +164,13 @@ def as_numbers(customers: pd.DataFrame, labels: dict[str, list[str]]) -> np.ndar
     return x
 
 
-def read_forest(entry: dict) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+def read_forest(entry: dict, lake: str) -> tuple[pd.DataFrame, dict[str, list[str]]]:
     """Return nodes and labels of a registered model. Raises ModelError if they can't be read."""
+    uri = join_uri(lake, entry["model_uri"])
     try:
-        return forest_nodes(entry["model_uri"]), model_labels(entry["model_uri"])
+        return forest_nodes(uri), model_labels(uri)
     except (OSError, ValueError, KeyError) as error:
-        raise unreadable_model(entry, error) from None
+        raise unreadable_model(entry, lake, error) from None
 
 
 def largest(contributions: np.ndarray, count: int) -> dict[str, list]:
@@ -285,7 +286,7 @@ def main(arguments: list[str] | None = None) -> None:
     totals = judged.agg(F.count("*").alias("rows"), F.count("reason").alias("quarantined")).first()
     check_share(totals["rows"], totals["quarantined"], max_quarantined, customers, judged)
 
-    nodes, labels = read_forest(entry)
+    nodes, labels = read_forest(entry, lake)
 
     # Probability, decision and reasons of each customer stand in one row, with the version that
     # answered:

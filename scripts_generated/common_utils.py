@@ -249,15 +249,15 @@ def snake_case(name: str) -> str:
 
 
 def raw_files(uri: str) -> list[str]:
-    """Return the CSV files of a file or folder. Raises DataContractError if there are none."""
+    """Return the files of a raw file or folder. Raises DataContractError if there are none."""
     files, path = filesystem(uri)
     if files.get_file_info(path).type == pafs.FileType.File:
         return [path]
-    found = files.get_file_info(pafs.FileSelector(path, allow_not_found=True, recursive=True))
-    names = [i.path for i in found if i.type == pafs.FileType.File and i.base_name[0] not in "._"]
+    hidden = re.compile(r"(^|/)[._]|/$")  # names that Spark skips, and folders
+    names = [f"{path.rstrip('/')}/{name}" for name in names_below(uri) if not hidden.search(name)]
     if not names:
         raise DataContractError(f"There is no raw file at {uri}. Land one with the data step.")
-    return sorted(names)
+    return names
 
 
 SIGNATURES = {
@@ -318,15 +318,11 @@ AS_WRITTEN = {
 }
 
 
-def read_raw(spark: SparkSession, uri: str, labelled: bool = True) -> DataFrame:
-    """Read raw customers as text, one column a raw column, and ``raw_text``, the row itself.
-
-    ``uri`` is a CSV file or a folder of them. Raises DataContractError for a broken header.
-    """
-    columns = RAW_COLUMNS if labelled else RAW_COLUMNS[:-1]
+def read_csv_text(spark: SparkSession, uri: str, columns: tuple[str, ...]) -> DataFrame:
+    """Return the rows of CSV files as text, with ``malformed``. Checks the header."""
     header = read_header(uri, columns)
     schema = ", ".join(f"`{name}` STRING" for name in [*header, "malformed"])
-    rows = spark.read.csv(
+    return spark.read.csv(
         uri,
         schema,
         header=True,
@@ -334,15 +330,52 @@ def read_raw(spark: SparkSession, uri: str, labelled: bool = True) -> DataFrame:
         columnNameOfCorruptRecord="malformed",
         escape='"',
     )
+
+
+def read_parquet_text(spark: SparkSession, uri: str, columns: tuple[str, ...]) -> DataFrame:
+    """Return the rows of Parquet files as text, with ``malformed``, which is null here."""
+    rows = spark.read.parquet(uri)
+    if set(rows.columns) != set(columns):
+        wrong = ", ".join(sorted(set(rows.columns) ^ set(columns)))
+        raise DataContractError(f"{uri} breaks the data contract: lacks, or adds, {wrong}.")
+    text = [F.col(name).cast("string").alias(name) for name in columns]
+    return rows.select(*text, F.lit(None).cast("string").alias("malformed"))
+
+
+LANDINGS = "_landings"
+
+LANDED = "_source.json"
+
+
+def newest_landing(uri: str) -> str:
+    """Return the newest finished landing of a raw folder, or ``uri`` itself if there is none."""
+    files, path = filesystem(uri)
+    if files.get_file_info(path).type == pafs.FileType.File:
+        return uri
+    names = names_below(join_uri(uri, LANDINGS))
+    landed = [name.rpartition("/")[0] for name in names if name.endswith(f"/{LANDED}")]
+    return join_uri(uri, LANDINGS, max(landed)) if landed else uri
+
+
+def read_raw(spark: SparkSession, uri: str, labelled: bool = True) -> DataFrame:
+    """Read raw customers as text, one column a raw column, and ``raw_text``, the row itself.
+
+    ``uri`` is a file or a folder, CSV or Parquet. Raises DataContractError for wrong columns.
+    """
+    columns, place = RAW_COLUMNS if labelled else RAW_COLUMNS[:-1], newest_landing(uri)
+    parquet = all(name.endswith(".parquet") for name in raw_files(place))
+    rows = (read_parquet_text if parquet else read_csv_text)(spark, place, columns)
     fields = F.to_csv(F.struct(*columns), AS_WRITTEN)
     named = [F.col(name).alias(snake_case(name)) for name in columns]
     return rows.select(*named, F.coalesce("malformed", fields).alias("raw_text"), "malformed")
 
 
 def provenance(uri: str) -> dict:
-    """Return the note that the data step left about a raw file or folder, or {} if there is none."""
-    note = f"{uri.rstrip('/')}_source.json"
-    return json.loads(read_text(note)) if exists(note) else {}
+    """Return the note of the data step about a raw file or folder, or {} if there is none."""
+    for note in (join_uri(newest_landing(uri), LANDED), f"{uri.rstrip('/')}_source.json"):
+        if exists(note):
+            return json.loads(read_text(note))
+    return {}
 
 
 def broken_rules(labelled: bool = True, known_categories: bool = True) -> dict[str, F.Column]:
@@ -560,6 +593,11 @@ def save_parquet(rows: pa.Table, attempt: str) -> None:
     """Write an Arrow table to a fresh folder, and then Spark's marker."""
     with open_output(join_uri(attempt, "part-0.parquet")) as stream:
         pq.write_table(rows, stream)
+    mark_finished(attempt)
+
+
+def mark_finished(attempt: str) -> None:
+    """Put the marker into an attempt: from now on readers take it."""
     with open_output(join_uri(attempt, "_SUCCESS")):
         pass
 
@@ -581,7 +619,8 @@ def write_table(rows: DataFrame | list, dataset: str, name: str, pipeline_id: st
     run = join_uri(dataset, name, f"pipeline_id={pipeline_id}", f"step={step}")
     attempt = new_attempt(run)
     save(fitted, attempt)
-    delete_other_attempts(run, attempt)
+    for outdated in outdated_attempts(run):
+        delete_folder(outdated)
 
 
 def write_tables(frames: dict, dataset: str, pipeline_id: str, step: str) -> None:
@@ -600,11 +639,17 @@ def new_attempt(folder: str) -> str:
     return join_uri(folder, f"attempt={time.time_ns()}-{secrets.token_hex(3)}")
 
 
-def delete_other_attempts(folder: str, attempt: str) -> None:
-    """Delete what earlier attempts, finished or killed, have left in a folder."""
-    for name in list_folders(folder):
-        if name < attempt.rpartition("/")[2]:
-            delete_folder(join_uri(folder, name))
+DAY = 24 * 3600 * 10**9  # nanoseconds
+
+
+def outdated_attempts(folder: str, marker: str = "_SUCCESS") -> list[str]:
+    """Return the attempts below a folder that nobody can be reading or writing any more."""
+    below = names_below(folder)
+    finished = {name.removesuffix(f"/{marker}") for name in below if name.endswith(f"/{marker}")}
+    names = {name.partition("/")[0] for name in below if name.startswith("attempt=")}
+    old = sorted(name for name in names if name < f"attempt={time.time_ns() - DAY}")
+    kept = max(finished.intersection(old), default="")
+    return [join_uri(folder, name) for name in old if name < kept or name not in finished]
 
 
 def bigquery_table(dataset: str, name: str, columns: list[str]):
@@ -884,13 +929,24 @@ def feature_stages(spark: SparkSession) -> list:
     return [indexer.fit(contract_rows(spark)), assembler]
 
 
-def featurise(features: PipelineModel, customers: DataFrame, partitions: int = 1) -> DataFrame:
-    """Return customer_id, split, churn, label and features, in a reproducible order, cached."""
+CUSTOMERS_IN_A_PARTITION = 100_000
+
+
+def partitions_for(customers: DataFrame) -> int:
+    """Return how many partitions some customers deserve: one per 100,000, counted."""
+    return 1 + max(0, customers.count() - 1) // CUSTOMERS_IN_A_PARTITION
+
+
+def featurise(features: PipelineModel, customers: DataFrame, partitions: int = 0) -> DataFrame:
+    """Return customer_id, split, churn, label and features, in a reproducible order, cached.
+
+    Without a number of partitions it follows from the number of customers.
+    """
     labelled = customers.withColumn("label", (F.col("churn") == "yes").cast("double"))
     return (
         features.transform(labelled)
         .select("customer_id", "split", "churn", "label", "features")
-        .repartition(partitions, "customer_id")
+        .repartition(partitions or partitions_for(customers), "customer_id")
         .sortWithinPartitions("customer_id")
         .cache()
     )
@@ -1088,10 +1144,20 @@ def parameters_fingerprint(parameters: dict) -> str:
 
 
 def save_model(model: PipelineModel, lake: str, model_version: str) -> str:
-    """Save a model below the lake and return its URI; earlier attempts stay readable."""
+    """Save a model and return its place below the lake; earlier attempts stay readable."""
     uri = new_attempt(join_uri(lake, "models", model_version))
     model.save(uri)
-    return uri
+    return uri.removeprefix(join_uri(lake)).lstrip("/")
+
+
+def sweep_models(lake: str, model_version: str, dataset: str) -> None:
+    """Delete the outdated attempts at a model, but those that a row of the registry names."""
+    if outdated := outdated_attempts(join_uri(lake, "models", model_version)):
+        rows = read_rows(dataset, "model_registry")
+        named = {row["model_uri"].rpartition("/")[2] for row in rows}
+        for uri in outdated:
+            if uri.rpartition("/")[2] not in named:
+                delete_folder(uri)
 
 
 @dataclass(frozen=True)
@@ -1159,11 +1225,11 @@ def publish_candidate(
     model_uri = save_model(candidate.model, lake, candidate.version)
     evidence = write_evidence(candidate, predictions, bins, dataset)
     test = evidence["test"]
-    metrics_uri = join_uri(lake, "metrics", candidate.pipeline_id, f"{candidate.step}.json")
+    metrics_uri = f"metrics/{candidate.pipeline_id}/{candidate.step}.json"
     known = {"model_version": candidate.version, "model_uri": model_uri}
     known |= {"threshold": candidate.threshold, "positive_class": "yes"}
     evaluations = {"cross_validation": candidate.mean, "spread": candidate.spread}
-    write_text(metrics_uri, json.dumps(known | evidence | evaluations, indent=2))
+    write_text(join_uri(lake, metrics_uri), json.dumps(known | evidence | evaluations, indent=2))
     entry = {
         "stage": "candidate",
         "algorithm": "random forest",
@@ -1182,7 +1248,8 @@ def publish_candidate(
     }
     row = about(candidate, [tuple(entry.values())])
     write_table(row, dataset, "model_registry", candidate.pipeline_id, candidate.step)
-    delete_other_attempts(model_uri.rpartition("/")[0], model_uri)
+    mark_finished(join_uri(lake, model_uri))
+    sweep_models(lake, candidate.version, dataset)
     return entry
 
 
@@ -1241,23 +1308,24 @@ def promote(entry: dict, dataset: str, pipeline_id: str, changed_by: str, reason
     return row
 
 
-def unreadable_model(entry: dict, error: Exception) -> ModelError:
+def unreadable_model(entry: dict, lake: str, error: Exception) -> ModelError:
     """Return the error of a registered model whose files are missing or damaged."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     named = len(lines) > 1 and lines[0].startswith("An error occurred while calling")
     reason = lines[1].lstrip(": ") if named else lines[0]
     return ModelError(
-        f"Can't read the model {entry['model_version']} at {entry['model_uri']}: {reason} "
+        f"Can't read the model {entry['model_version']} at {join_uri(lake, entry['model_uri'])}: "
+        f"{reason} "
         "Train again, or name another version by --model-version."
     )
 
 
-def load_model(entry: dict) -> PipelineModel:
-    """Load the model of a registry row. Raises ModelError if its files are missing or damaged."""
+def load_model(entry: dict, lake: str) -> PipelineModel:
+    """Load a registered model. Raises ModelError if its files are missing or damaged."""
     try:
-        return PipelineModel.load(entry["model_uri"])
+        return PipelineModel.load(join_uri(lake, entry["model_uri"]))
     except Exception as error:  # Spark's own errors differ by what is damaged
-        raise unreadable_model(entry, error) from None
+        raise unreadable_model(entry, lake, error) from None
 
 
 def spent(spark: SparkSession) -> dict[str, float]:
@@ -1271,8 +1339,9 @@ def spent(spark: SparkSession) -> dict[str, float]:
     }
 
 
-def closing_line(step: str, took: dict) -> str:
+def closing_line(spark: SparkSession, step: str, took: dict | None = None) -> str:
     """Return a job's last log line: wall time since the session started, Spark jobs and stages."""
+    took = took or spent(spark)
     return (
         f"{step}: done in {took['seconds']:.1f} s, {took['jobs']} Spark jobs, "
         f"{took['stages']} stages"
@@ -1310,7 +1379,7 @@ def close_run(spark: SparkSession, step: str, lake: str, pipeline_id: str, **fac
     record |= took | running_code() | {"facts": facts}
     name = f"{now:%Y%m%dt%H%M%S%f}.json"  # names sort by time
     write_text(join_uri(lake, "runs", pipeline_id, step, name), json.dumps(record, indent=2))
-    return closing_line(step, took)
+    return closing_line(spark, step, took)
 
 
 def run_record(lake: str, pipeline_id: str, step: str, until: datetime | None = None) -> dict:

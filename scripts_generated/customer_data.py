@@ -13,8 +13,11 @@ import random
 import time
 import urllib.request
 from bisect import bisect_left
+from contextlib import suppress
 
 from common_utils import (
+    LANDED,
+    LANDINGS,
     RAW_COLUMNS,
     DataContractError,
     StepError,
@@ -26,10 +29,14 @@ from common_utils import (
     exists,
     filesystem,
     join_uri,
+    names_below,
+    new_attempt,
+    newest_landing,
     open_output,
+    outdated_attempts,
+    provenance,
     raw_files,
     read_raw,
-    read_text,
     run_program,
     write_text,
 )
@@ -403,42 +410,17 @@ def count_customers(spark: SparkSession, folder: str, uri: str, expected: int = 
     return count
 
 
-def rename(spark: SparkSession, old: str, new: str) -> None:
-    """Rename a folder of the lake."""
-    path = spark._jvm.org.apache.hadoop.fs.Path
-    files = path(old).getFileSystem(spark._jsc.hadoopConfiguration())
-    if not files.rename(path(old), path(new)):
-        raise StepError(f"Can't rename {old} to {new}. Find out who may write there.")
-
-
-def swap_in(spark: SparkSession, staging: str, folder: str, facts: dict) -> dict:
-    """Put a staged folder, with the facts about it, in place of the old one. Returns the facts."""
-    write_text(join_uri(staging, "_source.json"), json.dumps(facts, indent=2))
-    if exists(folder):
-        sweep(f"{folder}.replaced")
-        rename(spark, folder, f"{folder}.replaced")
-    rename(spark, staging, folder)
-    sweep(f"{folder}.replaced")
+def finish(attempt: str, facts: dict) -> dict:
+    """Let an attempt count: put the facts about it into it. Returns the facts."""
+    write_text(join_uri(attempt, LANDED), json.dumps(facts, indent=2))
     return facts
-
-
-def sweep(folder: str) -> None:
-    """Delete a folder if it is there."""
-    if exists(folder):
-        delete_folder(folder)
-
-
-def restore(spark: SparkSession, folder: str) -> None:
-    """Put back the data that an unfinished swap has left beside its place."""
-    if exists(f"{folder}.replaced") and not exists(folder):
-        rename(spark, f"{folder}.replaced", folder)
 
 
 def landed(spark: SparkSession, folder: str) -> dict | None:
     """Return the facts about what a raw folder holds, or None if it holds nothing."""
-    restore(spark, folder)
-    if exists(join_uri(folder, "_source.json")):
-        return json.loads(read_text(join_uri(folder, "_source.json")))
+    place = newest_landing(folder)
+    if exists(join_uri(place, LANDED)):
+        return provenance(place)
     try:
         raw_files(folder)
     except DataContractError:
@@ -456,23 +438,23 @@ def source_facts(
 
 
 def land_file(
-    spark: SparkSession, uri: str, staging: str, folder: str, source: str, label: str,
+    spark: SparkSession, uri: str, attempt: str, source: str, label: str,
     expected: int = 0, seconds: float = 3600,
 ) -> dict:  # fmt: skip
     """Land a CSV file. Returns the facts about it."""
-    sha256 = copy_file(uri, join_uri(staging, "customers.csv"), seconds)
-    count = count_customers(spark, staging, uri, expected)
-    return swap_in(spark, staging, folder, source_facts(source, label, count, sha256))
+    sha256 = copy_file(uri, join_uri(attempt, "customers.csv"), seconds)
+    count = count_customers(spark, attempt, uri, expected)
+    return finish(attempt, source_facts(source, label, count, sha256))
 
 
 def land_generated(
-    spark: SparkSession, staging: str, folder: str, rows: int, seed: int, output_format: str
+    spark: SparkSession, attempt: str, rows: int, seed: int, output_format: str
 ) -> dict:
     """Land generated customers, as CSV with a header or as Parquet. Returns the facts."""
     writer = generate_customers(spark, rows, seed).write.mode("overwrite")
-    writer.format(output_format).option("header", True).save(staging)
+    writer.format(output_format).option("header", True).save(attempt)
     label = f"GENERATED customers (seed {seed}), no real person among them"
-    return swap_in(spark, staging, folder, source_facts("generator", label, rows, seed=seed))
+    return finish(attempt, source_facts("generator", label, rows, seed=seed))
 
 
 def named_file(source: str) -> tuple[str, str, str]:
@@ -511,64 +493,74 @@ DOWNLOAD_SECONDS = 10
 REAL_ROWS = 7043
 
 
-def download(spark: SparkSession, staging: str, folder: str) -> dict:
+def download(spark: SparkSession, attempt: str) -> dict:
     """Land the public file; CHURNLAB_DOWNLOAD_URL may name a mirror. Returns the facts."""
     url = os.environ.get("CHURNLAB_DOWNLOAD_URL", DOWNLOAD_URL)
     label = f"real customers, downloaded from {url.split('/')[2]}"
-    return land_file(spark, url, staging, folder, "download", label, REAL_ROWS, DOWNLOAD_SECONDS)
+    return land_file(spark, url, attempt, "download", label, REAL_ROWS, DOWNLOAD_SECONDS)
 
 
 def search(
-    spark: SparkSession, source: str, staging: str, folder: str, rows: int, seed: int
-) -> dict:
+    spark: SparkSession, source: str, attempt: str, folder: str, rows: int, seed: int,
+    output_format: str,
+) -> dict:  # fmt: skip
     """Land the customers of the first source that answers. Returns the facts about them."""
     uri, kind, label = named_file(source)
     if uri:
-        return land_file(spark, uri, staging, folder, kind, label)
+        return land_file(spark, uri, attempt, kind, label)
     current = landed(spark, folder)
     if is_answer(current, source, rows, seed):
         return current
     if source == "real" or (source == "auto" and current is None):
         try:
-            return download(spark, staging, folder)
+            return download(spark, attempt)
         except StepError as error:
             if source == "real":
                 mend = "Set CHURNLAB_RAW_CSV to the path of the file, or take --source synthetic."
                 raise StepError(f"There is no real data. {error} {mend}") from None
             print(f"No download, so we generate. {error}", flush=True)
-    return land_generated(spark, staging, folder, rows, seed, "csv")
+    return land_generated(spark, attempt, rows, seed, output_format)
 
 
-def raw_folder(lake: str, output_format: str) -> str:
-    """Return where raw customers lie in the lake."""
-    folders = {"csv": "customers", "parquet": "customers_parquet"}
-    if output_format not in folders:
+def check_format(output_format: str, source: str) -> None:
+    """Raise StepError for an unknown format, and for one that the source does not have."""
+    if output_format not in ("csv", "parquet"):
         raise StepError(f"--output-format {output_format!r} is unknown. Take csv or parquet.")
-    return join_uri(lake, "raw", folders[output_format])
+    if output_format == "parquet" and source != "synthetic":
+        raise StepError(
+            "Only generated data lands as parquet: add --source synthetic, or take csv."
+        )
+
+
+def keep_house(folder: str) -> None:
+    """Delete the outdated landings of a raw folder, and name files that no step reads."""
+    for outdated in outdated_attempts(join_uri(folder, LANDINGS), LANDED):
+        delete_folder(outdated)
+    if newest_landing(folder) != folder:
+        with suppress(DataContractError):
+            names = ", ".join(name.rpartition("/")[2] for name in raw_files(folder)[:3])
+            print(f"No step reads {names} in {folder}: something landed. Land it by --source.")
 
 
 def land_customers(
     spark: SparkSession, lake: str, pipeline_id: str, source: str, rows: int, seed: int,
     output_format: str = "csv",
 ) -> dict:  # fmt: skip
-    """Land raw customers; what the lake held stays until the new data is complete.
+    """Land raw customers; what the lake held counts until the new data is complete.
 
     Returns the facts about them. Raises StepError for a source that can't be used.
     """
-    folder = raw_folder(lake, output_format)
-    staging = join_uri(lake, "raw", f"landing-{check_pipeline_id(pipeline_id)}")
-    if output_format == "parquet" and source not in ("auto", "synthetic"):
-        raise StepError("Only generated data lands as parquet. Take --output-format csv for files.")
-    sweep(staging)
+    check_pipeline_id(pipeline_id)
+    check_format(output_format, source)
+    folder = join_uri(lake, "raw", "customers")
+    attempt = new_attempt(join_uri(folder, LANDINGS))
     try:
-        if output_format == "parquet":
-            facts = land_generated(spark, staging, folder, rows, seed, output_format)
-        else:
-            facts = search(spark, source, staging, folder, rows, seed)
+        facts = search(spark, source, attempt, folder, rows, seed, output_format)
     finally:
-        sweep(staging)
-        restore(spark, folder)
+        if names_below(attempt) and not exists(join_uri(attempt, LANDED)):
+            delete_folder(attempt)
     write_text(f"{folder}_source.json", json.dumps(facts, indent=2))
+    keep_house(folder)
     return facts
 
 
@@ -612,7 +604,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--output-format",
         type=str,
         default="csv",
-        help="csv, which the course reads, or parquet for big generated data (default: %(default)s)",
+        help="csv, or parquet for big generated data (default: %(default)s)",
     )
     return parser.parse_args(arguments)
 
@@ -640,7 +632,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     # The next step, preprocessing, makes tables of it.
     print(
-        f"Landed in {raw_folder(lake, output_format)}; the tables will be in {dataset_root(lake, dataset)}."
+        f"Landed in {join_uri(lake, 'raw/customers')}; the tables will be in {dataset_root(lake, dataset)}."
     )
     print(closing_line(spark, "customer-data"), flush=True)
 

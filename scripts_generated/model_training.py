@@ -94,8 +94,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--partitions",
         type=int,
-        default=1,
-        help="partitions of the training rows; one per 100,000 customers is enough (default: %(default)s)",
+        default=0,
+        help="partitions of the customers; 0: one per 100,000, counted (default: %(default)s)",
     )
     parser.add_argument(
         "--parallelism",

@@ -39,6 +39,7 @@ class Settings:
     project: str
     location: str
     lake: str
+    dataset: str
     code_uri: str
     pipeline_root: str
     template: str
@@ -46,9 +47,10 @@ class Settings:
     batch_service_account: str  # that of the Spark batches it starts
     subnetwork: str
     container_image: str
+    kms_key: str  # a key of your own, for all that a run leaves in Vertex AI and on disks
 
 
-REQUIRED_SETTINGS = ("PROJECT", "LOCATION", "LAKE", "CODE_URI", "PIPELINE_ROOT")
+REQUIRED_SETTINGS = ("PROJECT", "LOCATION", "LAKE", "DATASET", "CODE_URI", "PIPELINE_ROOT")
 
 
 def read_settings(env: dict[str, str]) -> Settings:
@@ -59,6 +61,8 @@ def read_settings(env: dict[str, str]) -> Settings:
         )
     if not env["PIPELINE_ROOT"].startswith("gs://"):
         raise SettingsError(f"PIPELINE_ROOT is {env['PIPELINE_ROOT']!r}, not a gs:// folder.")
+    if env["LAKE"].startswith("gs://") and not env["DATASET"].startswith("bigquery://"):
+        raise SettingsError(f"DATASET is {env['DATASET']!r}, not bigquery://project.dataset.")
     given = {name: env.get(name.upper(), "") for name in Settings.__annotations__}
     given["template"] = given["template"] or str(Path(__file__).with_name("training_pipeline.yaml"))
     given["batch_service_account"] = given["batch_service_account"] or given["service_account"]
@@ -85,17 +89,20 @@ def template_parameters(template: str) -> dict[str, dict]:
     return root.get("inputDefinitions", {}).get("parameters", {})
 
 
-def deployed_parameters(settings: Settings, pipeline_id: str) -> dict[str, str]:
+def deployed_parameters(settings: Settings, pipeline_id: str) -> dict[str, str | int]:
     """Return the pipeline parameters that no caller may choose."""
     return {
         "project": settings.project,
         "location": settings.location,
         "pipeline_id": pipeline_id,
+        "attempt": 1,
         "lake": settings.lake,
+        "dataset": settings.dataset,
         "code_uri": settings.code_uri,
         "service_account": settings.batch_service_account,
         "subnetwork_uri": settings.subnetwork,
         "container_image": settings.container_image,
+        "kms_key": settings.kms_key,
     }
 
 
@@ -119,6 +126,22 @@ def check_value(name: str, value: object, kind: str) -> None:
         fits = -LARGEST_NUMBER <= value <= LARGEST_NUMBER  # false for NaN as well
     if not fits:
         raise RequestError(f"parameters.{name} must be {expected}.")
+
+
+PATHS = ("raw",)
+
+PART = r"[A-Za-z0-9_=-][A-Za-z0-9_.=-]*"  # can't be "." or ".."
+
+BELOW = re.compile(rf"{PART}(/{PART})*/?")
+
+
+def check_path(name: str, value: str) -> None:
+    """Raise RequestError for a path that may leave the lake."""
+    if not BELOW.fullmatch(value):
+        raise RequestError(
+            f"parameters.{name} must be a path below the lake, such as raw/customers: "
+            "letters, digits and _ . = - between single slashes, no scheme, no '..'."
+        )
 
 
 LARGEST_BODY = 64 * 1024  # bytes
@@ -147,7 +170,7 @@ def read_body(body: bytes) -> dict:
     return parameters
 
 
-def check_asked(asked: dict, deployed: dict[str, str], definitions: dict[str, dict]) -> None:
+def check_asked(asked: dict, deployed: dict, definitions: dict[str, dict]) -> None:
     """Raise RequestError for a parameter that the caller may not set, or not like this."""
     free = sorted(definitions.keys() - deployed.keys())
     for name, value in asked.items():
@@ -157,9 +180,11 @@ def check_asked(asked: dict, deployed: dict[str, str], definitions: dict[str, di
             known = ", ".join(free) or "none"
             raise RequestError(f"parameters.{name} is unknown. You may set: {known}.")
         check_value(name, value, definitions[name]["parameterType"])
+        if name in PATHS:
+            check_path(name, value)
 
 
-def run_parameters(asked: dict, deployed: dict[str, str], definitions: dict[str, dict]) -> dict:
+def run_parameters(asked: dict, deployed: dict, definitions: dict[str, dict]) -> dict:
     """Return the values of a run: the deployment's and the caller's. Raises RequestError."""
     check_asked(asked, deployed, definitions)
     values = {n: v for n, v in deployed.items() if v and n in definitions} | asked
@@ -214,16 +239,22 @@ def pipeline_id_of(headers) -> str:
 PIPELINE_NAME = "churn-training"
 
 
-def pipeline_job(settings: Settings, pipeline_id: str, parameters: dict) -> aiplatform.PipelineJob:
-    """Return the job of a run, not yet submitted."""
-    job_id = f"{PIPELINE_NAME}-{pipeline_id}"
+def job_id_of(pipeline_id: str, attempt: int) -> str:
+    """Return the id of a run's job: its key, and the attempt from the second one on."""
+    return f"{PIPELINE_NAME}-{pipeline_id}" + (f"-t{attempt}" if attempt > 1 else "")
+
+
+def pipeline_job(settings: Settings, parameters: dict) -> aiplatform.PipelineJob:
+    """Return the job of a run's attempt, not yet submitted."""
+    job_id = job_id_of(parameters["pipeline_id"], parameters["attempt"])
     return aiplatform.PipelineJob(
         display_name=job_id,
         template_path=settings.template,
         job_id=job_id,
         pipeline_root=settings.pipeline_root,
+        encryption_spec_key_name=settings.kms_key or None,
         parameter_values=parameters,
-        labels={"pipeline_id": pipeline_id},
+        labels={"pipeline_id": parameters["pipeline_id"]},
         project=settings.project,
         location=settings.location,
     )
@@ -232,31 +263,41 @@ def pipeline_job(settings: Settings, pipeline_id: str, parameters: dict) -> aipl
 CREATE_TIMEOUT = 60.0  # seconds
 
 
-def submit(settings: Settings, pipeline_id: str, parameters: dict) -> str:
+def submit(settings: Settings, parameters: dict) -> str:
     """Submit the compiled pipeline and return the job's name."""
-    job = pipeline_job(settings, pipeline_id, parameters)
+    job = pipeline_job(settings, parameters)
     account = settings.service_account or None
     job.submit(service_account=account, create_request_timeout=CREATE_TIMEOUT)
     return job.resource_name
 
 
-def first_job(settings: Settings, pipeline_id: str) -> dict:
-    """Return the reply about the job that was started before with an id."""
-    name = f"{PIPELINE_NAME}-{pipeline_id}"
+def known_job(settings: Settings, pipeline_id: str, attempt: int) -> dict:
+    """Return the reply about a run's attempt that was started before."""
+    name = job_id_of(pipeline_id, attempt)
     job = aiplatform.PipelineJob.get(name, project=settings.project, location=settings.location)
     state = job.gca_resource.state.name
     return {"job": job.resource_name, "pipeline_id": pipeline_id, "state": state}
 
 
-def start(settings: Settings, pipeline_id: str, parameters: dict) -> tuple[dict, int]:
-    """Start a run, or find the one that was started with this id; return reply and status."""
-    try:
-        job = submit(settings, pipeline_id, parameters)
-        return {"job": job, "pipeline_id": pipeline_id}, 202
-    except exceptions.Conflict as error:
-        if isinstance(error, exceptions.Aborted):  # is a 409 as well, but nothing exists
-            raise
-    return first_job(settings, pipeline_id), 200
+MOST_ATTEMPTS = 9
+
+REPEATABLE = ("PIPELINE_STATE_FAILED", "PIPELINE_STATE_CANCELLED")
+
+
+def start(settings: Settings, parameters: dict, known=known_job) -> tuple[dict, int]:
+    """Start a run, anew if it has failed, or find it; return reply and status."""
+    pipeline_id = parameters["pipeline_id"]
+    for attempt in range(1, MOST_ATTEMPTS + 1):
+        try:
+            job = submit(settings, parameters | {"attempt": attempt})
+            return {"job": job, "pipeline_id": pipeline_id}, 202
+        except exceptions.Conflict as error:
+            if isinstance(error, exceptions.Aborted):  # is a 409 as well, but nothing exists
+                raise
+        reply = known(settings, pipeline_id, attempt)
+        if reply["state"] not in REPEATABLE:
+            return reply, 200
+    raise RequestError(f"This run has failed {MOST_ATTEMPTS} times. Mend it, and send a new key.")
 
 
 UNREACHABLE = (
@@ -333,7 +374,7 @@ def serve(request: Request, fields: dict) -> tuple[dict, int]:
     asked = read_body(request.get_data())
     definitions = template_parameters(settings.template)
     deployed = deployed_parameters(settings, pipeline_id)
-    reply, status = start(settings, pipeline_id, run_parameters(asked, deployed, definitions))
+    reply, status = start(settings, run_parameters(asked, deployed, definitions))
     fields["job"] = reply["job"]
     return reply, status
 
@@ -352,7 +393,7 @@ def refuse(error: Exception, fields: dict) -> tuple[dict, int, dict[str, str]]:
 
 @functions_framework.http
 def start_training(request: Request):
-    """Start the training pipeline: 202 with its name, 200 if this run was started before."""
+    """Start the training pipeline: 202 with its name, 200 if this run goes on or has succeeded."""
     log_as_json()
     fields = {}
     if request.method != "POST":

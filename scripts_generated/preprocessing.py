@@ -14,6 +14,7 @@ from common_utils import (
     dataset_root,
     join_uri,
     judge,
+    newest_landing,
     provenance,
     read_raw,
     run_program,
@@ -47,7 +48,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--raw",
         type=str,
         default="raw/customers",
-        help="the raw CSV file or folder: below the lake, or a full URI (default: %(default)s)",
+        help="the raw file or folder, CSV or Parquet: below the lake, or a full URI (default: %(default)s)",
     )
     parser.add_argument(
         "--max-quarantined",
@@ -78,8 +79,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     # Read by contract
     # What does a raw row look like? Every value arrives as text, with the row's own text beside it.
-    # Nothing has been thrown away or turned into a null yet.
-    raw_uri = join_uri(lake, raw)
+    # Nothing has been thrown away or turned into a null yet. We ask once where the newest landing
+    # is: should another land while we work, rows and facts are still of the same one.
+    raw_uri = newest_landing(join_uri(lake, raw))
     customers = judge(read_raw(spark, raw_uri)).withColumn("split", split_column()).cache()
 
     # When is too much too much?

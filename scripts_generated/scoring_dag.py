@@ -35,6 +35,10 @@ SERVICE_ACCOUNT = setting("CHURNLAB_SERVICE_ACCOUNT", "")
 
 SUBNETWORK = setting("CHURNLAB_SUBNETWORK", "")
 
+STAGING_BUCKET = setting("CHURNLAB_STAGING_BUCKET", "")
+
+KMS_KEY = setting("CHURNLAB_KMS_KEY", "")
+
 SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 
 PARAMS = {
@@ -45,7 +49,6 @@ PARAMS = {
         description="CSV file of the waiting customers, below the lake or as a full URI; "
         "{date} becomes the day of the run (UTC).",
     ),
-    "dataset": Param(DATASET, type="string", description="The tables, as in every step."),
     "model_version": Param(
         "champion", type="string", description="A registered version, or the champion."
     ),
@@ -82,9 +85,9 @@ def batch_request(customers) -> dict:
     """Return the batch that scores a file; Airflow fills in what stands in braces."""
     pipeline_id = "{{ pipeline_id_of(dag_run) }}"
     options = {"--pipeline-id": pipeline_id, "--lake": LAKE, "--customers": customers}
-    options |= {"--dataset": "{{ params.dataset }}"}
-    options |= {"--model-version": "{{ params.model_version }}"}
+    options |= {"--dataset": DATASET, "--model-version": "{{ params.model_version }}"}
     execution = {"service_account": SERVICE_ACCOUNT, "subnetwork_uri": SUBNETWORK}
+    execution |= {"staging_bucket": STAGING_BUCKET, "kms_key": KMS_KEY}
     return {
         "pyspark_batch": {
             "main_python_file_uri": f"{CODE}/batch_scoring.py",
@@ -135,7 +138,7 @@ def check_quality(dag_run, params) -> dict:
 
 
 @task
-def publish(record: dict, dag_run, params) -> dict:
+def publish(record: dict, dag_run) -> dict:
     """Point the readers to this run's predictions, unless they already have newer ones."""
     target = in_lake("published/batch_predictions.json")
     if target.exists():
@@ -143,7 +146,7 @@ def publish(record: dict, dag_run, params) -> dict:
         if newest > record["pipeline_id"]:
             raise AirflowSkipException(f"Readers already have the newer run {newest}.")
     names = ("source", "model_version", "predictions", "offers")
-    pointer = {"pipeline_id": record["pipeline_id"], "dataset": params["dataset"]}
+    pointer = {"pipeline_id": record["pipeline_id"], "dataset": DATASET}
     pointer |= {name: record["facts"][name] for name in names}
     partial = target.with_name(f"{target.name}.{pipeline_id_of(dag_run)}.partial")
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 # Generated from notebooks/09-training-pipeline.ipynb by `make export`; do not edit.
 """Chain the steps into one pipeline with a gate: preprocess, register the data, train, evaluate,
-and tune only what is good enough.
+tune only what is good enough, and promote only what is accepted.
 """
 
 from typing import NamedTuple
@@ -14,16 +14,21 @@ PYTHON_IMAGE = "python:3.11-slim"
 
 @dsl.component(base_image=PYTHON_IMAGE)
 def plan_run(
-    pipeline_id: str, lake: str, code_uri: str, dataset: str, raw: str, quick_tuning: bool
+    pipeline_id: str, attempt: int, lake: str, code_uri: str, dataset: str, raw: str,
+    quick_tuning: bool,
 ) -> NamedTuple(
-    "Plan", library=list, preprocessing=list, training=list, tuning=list, table=str, metrics=str
-):
-    """Check the run's key; return library, options of each script, table and metrics' folder."""
+    "Plan", ending=str, library=list, preprocessing=list, training=list, tuning=list, table=str,
+    metrics=str,
+):  # fmt: skip
+    """Check the run's key; return what the steps take, and how their batches' names end."""
     import re
     from collections import namedtuple
 
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?", pipeline_id):
         raise ValueError(f"pipeline_id {pipeline_id!r}: use at most 48 of a-z, 0-9 and hyphens.")
+    ending = pipeline_id if attempt == 1 else f"{pipeline_id}-t{attempt}"
+    if len(ending) > 49:  # the longest name is preprocessing-…, and a name has 63 at most
+        raise ValueError(f"pipeline_id {pipeline_id!r}: too long for attempt {attempt}.")
     if lake.startswith("gs://") and not dataset.startswith("bigquery://"):
         raise ValueError(f"dataset {dataset!r}: in the cloud, bigquery://project.dataset.")
     common = ["--pipeline-id", pipeline_id, "--lake", lake, "--dataset", dataset]
@@ -31,9 +36,9 @@ def plan_run(
     table = f"{lake}/warehouse/{dataset}/training_data"
     if dataset.startswith("bigquery://"):
         table = f"{dataset.replace('bigquery', 'bq')}.training_data"
-    plan = namedtuple("Plan", "library preprocessing training tuning table metrics")
+    plan = namedtuple("Plan", "ending library preprocessing training tuning table metrics")
     library, metrics = [f"{code_uri}/common_utils.py"], f"{lake}/metrics/{pipeline_id}"
-    return plan(library, [*common, "--raw", raw], common, tuning, table, metrics)
+    return plan(ending, library, [*common, "--raw", raw], common, tuning, table, metrics)
 
 
 @dsl.component(base_image=PYTHON_IMAGE, packages_to_install=["pyarrow==26.0.1"])
@@ -141,21 +146,23 @@ def training_pipeline(spark_batch, register_dataset):
         pipeline_id: str,
         lake: str,
         code_uri: str,
-        dataset: str = "churn",
+        dataset: str,
+        attempt: int = 1,
         raw: str = "raw/customers",
         min_average_precision: float = 0.6,
         quick_tuning: bool = False,
         service_account: str = "",
         subnetwork_uri: str = "",
         container_image: str = "",
+        kms_key: str = "",
     ):
         def run_script(script: str, arguments):
-            """Add a task that runs a script; its batch is named by step and run."""
+            """Add a task that runs a script; its batch is named by step, run and attempt."""
             name = script.replace("_", "-")
             task = spark_batch(
                 project=project,
                 location=location,
-                batch_id=f"{name.split('-')[-1]}-{pipeline_id}",
+                batch_id=f"{name.split('-')[-1]}-{plan.outputs['ending']}",
                 labels={"course": "churnlab", "step": name},
                 main_python_file_uri=f"{code_uri}/{script}.py",
                 python_file_uris=plan.outputs["library"],
@@ -164,6 +171,7 @@ def training_pipeline(spark_batch, register_dataset):
                 container_image=container_image,
                 service_account=service_account,
                 subnetwork_uri=subnetwork_uri,
+                kms_key=kms_key,
             )
             return task.set_display_name(name).set_caching_options(False)
 
@@ -171,6 +179,7 @@ def training_pipeline(spark_batch, register_dataset):
         with dsl.ExitHandler(report, name="always-report"):
             plan = plan_run(
                 pipeline_id=pipeline_id,
+                attempt=attempt,
                 lake=lake,
                 code_uri=code_uri,
                 dataset=dataset,
@@ -183,6 +192,7 @@ def training_pipeline(spark_batch, register_dataset):
                 location=location,
                 display_name=f"churn-{pipeline_id}",
                 bq_source=plan.outputs["table"],
+                encryption_spec_key_name=kms_key,
             )
             registered.after(preprocess).set_display_name("register-data")
             train = run_script("model_training", plan.outputs["training"]).after(registered)
@@ -213,7 +223,7 @@ def compile_pipeline(target: str) -> None:
 def local_batch(
     main_python_file_uri: str, batch_id: str, args: list, python_file_uris: list, labels: dict,
     project: str, location: str, runtime_config_version: str, container_image: str,
-    service_account: str, subnetwork_uri: str,
+    service_account: str, subnetwork_uri: str, kms_key: str,
 ):  # fmt: skip
     """Run a script by spark-submit; takes the parameters of DataprocPySparkBatchOp."""
     import pathlib
@@ -228,8 +238,9 @@ def local_batch(
 
 @dsl.component(base_image=PYTHON_IMAGE)
 def local_dataset(
-    display_name: str, bq_source: str, project: str, location: str, dataset: dsl.Output[dsl.Dataset]
-):
+    display_name: str, bq_source: str, encryption_spec_key_name: str, project: str, location: str,
+    dataset: dsl.Output[dsl.Dataset],
+):  # fmt: skip
     """Note where a table is; takes the parameters of TabularDatasetCreateOp."""
     dataset.uri = bq_source
     dataset.metadata["displayName"] = display_name

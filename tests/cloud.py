@@ -9,16 +9,22 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
+from churnlab import paths
 from churnlab.cloud.package import write_archive
+from churnlab.library import course_module
 from churnlab.standins.clients import google_clients, shim_variables
 from churnlab.standins.functions import Function, serve_function
+from churnlab.standins.pipeline_run import arguments
 from churnlab.standins.server import Addresses, stand_ins
 
+TEMPLATE = yaml.safe_load((paths.SCRIPTS / "training_pipeline.yaml").read_text())
 SETTINGS = {
     "PROJECT": "demo",
     "LOCATION": "us-central1",
     "LAKE": "gs://demo-lake",
+    "DATASET": "bigquery://demo.churn",
     "CODE_URI": "gs://demo-code",
     "PIPELINE_ROOT": "gs://demo-pipelines/root",
     "SERVICE_ACCOUNT": "pipeline@demo.iam.gserviceaccount.com",
@@ -43,7 +49,7 @@ def cloud(tmp_path_factory) -> Iterator[Addresses]:
 def start_function(cloud, tmp_path_factory) -> Iterator[Callable[..., Function]]:
     """Start the pipeline function, as it is deployed; keywords change its environment.
 
-    ``start_function(LAKE=str(lake), CODE_URI=str(paths.SCRIPTS)).url`` takes the requests.
+    ``start_function(LAKE=str(lake), DATASET="churn", CODE_URI=str(paths.SCRIPTS)).url`` takes the requests.
     """
     folder = tmp_path_factory.mktemp("function")
     with zipfile.ZipFile(write_archive(folder / "function.zip")) as archive:
@@ -56,3 +62,14 @@ def start_function(cloud, tmp_path_factory) -> Iterator[Callable[..., Function]]
             return functions.enter_context(serve_function(script, "start_training", variables))
 
         yield start
+
+
+def plan_of(job) -> tuple:
+    """Return what the pipeline's first task makes of the values of a job, or let it refuse them."""
+    plan_run = course_module("training_pipeline").plan_run
+    defined = TEMPLATE["root"]["inputDefinitions"]["parameters"]
+    values = {
+        name: found["defaultValue"] for name, found in defined.items() if found.get("isOptional")
+    }
+    values |= arguments(TEMPLATE, dict(job.runtime_config.parameter_values))
+    return plan_run.python_func(**{name: values[name] for name in plan_run.component_spec.inputs})

@@ -164,7 +164,7 @@ def submit(
 def pipeline_run(
     parameter: Parameters = None,
     pipeline_id: Annotated[
-        str, typer.Option(help="The run's key; a second command with it finds the first's run.")
+        str, typer.Option(help="The run's key; again, it finds that run, or repeats a failed one.")
     ] = "",
     wait: Wait = False,
     dry_run: DryRun = False,
@@ -179,7 +179,7 @@ def pipeline_run(
         say(f"Would start {pipeline.job_name(clients, run_id)} with")
         say(json.dumps(parameters, indent=2))
         return
-    reply = pipeline.start_run(clients, profile, run_id, parameters)
+    reply = pipeline.start_run(clients, profile, parameters)
     say(f"{'Was started before' if 'state' in reply else 'Started'}: {reply['pipeline_id']}")
     say(pipeline.console_url(reply["job"]))
     if wait:

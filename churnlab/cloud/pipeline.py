@@ -4,8 +4,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from google.api_core import exceptions
-
 from churnlab.cloud.clients import CALL, RETRY, Clients
 from churnlab.cloud.profile import Profile
 from churnlab.cloud.refusals import explained
@@ -25,6 +23,7 @@ def settings_of(profile: Profile):
             "PROJECT": profile.project_id,
             "LOCATION": profile.region,
             "LAKE": profile.lake_uri,
+            "DATASET": profile.dataset,
             "CODE_URI": profile.code_uri,
             "PIPELINE_ROOT": profile.pipeline_root,
             "TEMPLATE": profile.template_uri,
@@ -32,6 +31,7 @@ def settings_of(profile: Profile):
             "BATCH_SERVICE_ACCOUNT": profile.service_accounts["batch"],
             "SUBNETWORK": profile.subnetwork,
             "CONTAINER_IMAGE": profile.batch_image,
+            "KMS_KEY": profile.kms_key,
         }
     )
 
@@ -62,7 +62,7 @@ def plan_run(profile: Profile, texts: list[str], pipeline_id: str) -> tuple[str,
         with explained(f"Reading {settings.template}"):
             definitions = function.template_parameters(settings.template)
         deployed = function.deployed_parameters(settings, pipeline_id)
-        asked = {"dataset": profile.dataset} | parse_parameters(texts, definitions)
+        asked = parse_parameters(texts, definitions)
         return pipeline_id, function.run_parameters(asked, deployed, definitions)
     except function.RequestError as error:
         raise CourseError(f"The pipeline can't start: {error}") from None
@@ -71,22 +71,23 @@ def plan_run(profile: Profile, texts: list[str], pipeline_id: str) -> tuple[str,
         raise CourseError(str(error), mend) from None
 
 
-def start_run(clients: Clients, profile: Profile, pipeline_id: str, parameters: dict) -> dict:
-    """Start a run, or find the one that was started with its id; return what the function replies.
+def start_run(clients: Clients, profile: Profile, parameters: dict) -> dict:
+    """Start a run, anew if it has failed, or find it; return what the function replies.
 
     That makes a second try harmless. Raises CourseError.
     """
     use_vertex(clients)
-    submit = RETRY(course_module("pipeline_function").submit)
-    with explained(f"Starting {pipeline_id}"):
-        try:
-            job = submit(settings_of(profile), pipeline_id, parameters)
-            return {"job": job, "pipeline_id": pipeline_id}
-        except exceptions.Conflict as error:
-            if isinstance(error, exceptions.Aborted):  # is a 409 as well, but nothing exists
-                raise
-    job = find_run(clients, pipeline_id)
-    return {"job": job.name, "pipeline_id": pipeline_id, "state": state_of(job)}
+    function = course_module("pipeline_function")
+
+    def known(_, pipeline_id: str, attempt: int) -> dict:
+        job = find_run(clients, function.job_id_of(pipeline_id, attempt))
+        return {"job": job.name, "pipeline_id": pipeline_id, "state": job.state.name}
+
+    try:
+        with explained(f"Starting {parameters['pipeline_id']}"):
+            return RETRY(function.start)(settings_of(profile), parameters, known)[0]
+    except function.RequestError as error:
+        raise CourseError(f"The pipeline can't start: {error}") from None
 
 
 def use_vertex(clients: Clients) -> None:
@@ -105,13 +106,26 @@ def console_url(job: str) -> str:
     return CONSOLE.format(region, name, project)
 
 
-def job_name(clients: Clients, run: str) -> str:
-    """Return the full name of a job, which may be named by its pipeline id."""
-    name = course_module("pipeline_function").PIPELINE_NAME
+def job_name(clients: Clients, pipeline_id: str) -> str:
+    """Return the full name of the job of a run's first attempt."""
+    function = course_module("pipeline_function")
+    return f"{clients.parent}/pipelineJobs/{function.job_id_of(pipeline_id, 1)}"
+
+
+def newest_job(clients: Clients, run: str) -> str:
+    """Return the full name of a job, which may be named by its id, or of a run's newest attempt.
+
+    All attempts have the run's id as label, and the service filters by labels:
+    https://docs.cloud.google.com/python/docs/reference/aiplatform/latest/google.cloud.aiplatform_v1.types.ListPipelineJobsRequest
+    """
     if "/" in run:
         return run
-    key = run if run.startswith(f"{name}-") else f"{name}-{run}"
-    return f"{clients.parent}/pipelineJobs/{key}"
+    if run.startswith(f"{course_module('pipeline_function').PIPELINE_NAME}-"):
+        return f"{clients.parent}/pipelineJobs/{run}"
+    request = {"parent": clients.parent, "order_by": "create_time desc"}
+    request["filter"] = f'labels.pipeline_id="{run}"'
+    jobs = clients.pipelines.list_pipeline_jobs(request=request, **CALL)
+    return next((job.name for job in jobs), job_name(clients, run))
 
 
 def state_of(resource: Any) -> str:
@@ -128,9 +142,9 @@ def list_runs(clients: Clients, limit: int) -> list:
 
 
 def find_run(clients: Clients, run: str):
-    """Return a job by its full name or its pipeline id. Raises CourseError."""
+    """Return a job by its name, or the newest of a pipeline id. Raises CourseError."""
     with explained(f"Reading the pipeline job {run}"):
-        return clients.pipelines.get_pipeline_job(name=job_name(clients, run), **CALL)
+        return clients.pipelines.get_pipeline_job(name=newest_job(clients, run), **CALL)
 
 
 def follow_run(clients: Clients, run: str, pause: float = 15.0) -> Iterator[tuple[str, str]]:

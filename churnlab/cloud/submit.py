@@ -18,6 +18,7 @@ def target_of(profile: Profile, clients: Clients) -> Target:
         container_image=profile.batch_image or "none",
         staging_bucket=split_uri(profile.staging_bucket)[0],
         labels={name: text for name, text in profile.labels.items() if name != "managed-by"},
+        kms_key=profile.kms_key,
         history_server=profile.history_server,
         endpoint=clients.dataproc_address,
     )

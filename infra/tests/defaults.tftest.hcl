@@ -5,6 +5,10 @@ mock_provider "google" {
   override_during = plan
 }
 
+mock_provider "time" {
+  override_during = plan
+}
+
 variables {
   project_id       = "mock-project"
   function_archive = "tests/fixtures/pipeline_function.zip"
@@ -164,6 +168,7 @@ run "nothing_is_public_nothing_bills_while_it_waits_and_data_is_kept" {
       PROJECT               = "mock-project"
       LOCATION              = "us-central1"
       LAKE                  = "gs://mock-project-churnlab-lake"
+      DATASET               = "bigquery://mock-project.churnlab"
       CODE_URI              = "gs://mock-project-churnlab-code/scripts"
       PIPELINE_ROOT         = "gs://mock-project-churnlab-pipelines/runs"
       TEMPLATE              = "gs://mock-project-churnlab-code/pipelines/training_pipeline.yaml"
@@ -185,6 +190,11 @@ run "nothing_is_public_nothing_bills_while_it_waits_and_data_is_kept" {
       google_dataproc_session_template.notebooks.runtime_config[0].properties["spark.executorEnv.${name}"] == value
     ])
     error_message = "The session's driver or executors miss a place."
+  }
+
+  assert {
+    condition     = time_sleep.roles.create_duration == "120s" && toset(keys(time_sleep.roles.triggers)) == toset(["accounts", "composer", "kms_key"])
+    error_message = "Nothing waits for new roles to arrive."
   }
 
   assert {

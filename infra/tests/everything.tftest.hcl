@@ -4,6 +4,8 @@ mock_provider "google" {
   source = "./tests/mocks"
 }
 
+mock_provider "time" {}
+
 variables {
   project_id       = "mock-project"
   function_archive = "tests/fixtures/pipeline_function.zip"
@@ -35,6 +37,8 @@ run "no_role_is_primitive_and_nobody_is_everybody" {
         values(google_bigquery_dataset_iam_member.roles)[*].role,
         values(google_cloud_run_v2_service_iam_member.invokers)[*].role,
         values(google_kms_crypto_key_iam_member.agents)[*].role,
+        values(google_dataproc_cluster_iam_member.history)[*].role,
+        values(google_project_iam_member.agents)[*].role,
         values(google_project_iam_member.roles)[*].role,
         values(google_service_account_iam_member.acts_as)[*].role,
         values(google_storage_bucket_iam_member.roles)[*].role,
@@ -58,6 +62,8 @@ run "no_role_is_primitive_and_nobody_is_everybody" {
         values(google_bigquery_dataset_iam_member.roles)[*].member,
         values(google_cloud_run_v2_service_iam_member.invokers)[*].member,
         values(google_kms_crypto_key_iam_member.agents)[*].member,
+        values(google_dataproc_cluster_iam_member.history)[*].member,
+        values(google_project_iam_member.agents)[*].member,
         values(google_project_iam_member.roles)[*].member,
         values(google_service_account_iam_member.acts_as)[*].member,
         values(google_storage_bucket_iam_member.roles)[*].member,
@@ -83,6 +89,9 @@ run "no_role_is_primitive_and_nobody_is_everybody" {
           google_dataproc_cluster.history[0].cluster_config[0].encryption_config[0].kms_key_name,
           google_dataproc_metastore_service.catalog[0].encryption_config[0].kms_key,
           google_composer_environment.airflow[0].config[0].encryption_config[0].kms_key_name,
+          # What batches are told: by the function's pipeline, and by the DAG.
+          google_cloudfunctions2_function.training.service_config[0].environment_variables["KMS_KEY"],
+          google_composer_environment.airflow[0].config[0].software_config[0].env_variables["CHURNLAB_KMS_KEY"],
           google_workbench_instance.notebooks[0].gce_setup[0].boot_disk[0].kms_key,
           google_workbench_instance.notebooks[0].gce_setup[0].data_disks[0].kms_key,
         ],
@@ -106,6 +115,29 @@ run "no_role_is_primitive_and_nobody_is_everybody" {
       "serviceAccount:service-123456789012@serverless-robot-prod.iam.gserviceaccount.com",
     ])
     error_message = "An agent can't use the key, or somebody else can."
+  }
+
+  # One that is asked for comes without the role that Google would have given it.
+  assert {
+    condition = jsonencode({
+      for grant in google_project_iam_member.agents : trimsuffix(trimprefix(grant.member, "serviceAccount:service-123456789012@"), ".iam.gserviceaccount.com") => grant.role
+      }) == jsonencode({
+      cloudcomposer-accounts  = "roles/composer.serviceAgent"
+      compute-system          = "roles/compute.serviceAgent"
+      dataproc-accounts       = "roles/dataproc.serviceAgent"
+      gcf-admin-robot         = "roles/cloudfunctions.serviceAgent"
+      gcp-sa-aiplatform       = "roles/aiplatform.serviceAgent"
+      gcp-sa-artifactregistry = "roles/artifactregistry.serviceAgent"
+      gcp-sa-metastore        = "roles/metastore.serviceAgent"
+      gcp-sa-notebooks        = "roles/notebooks.serviceAgent"
+      serverless-robot-prod   = "roles/run.serviceAgent"
+    })
+    error_message = "An agent lacks its role, or has another."
+  }
+
+  assert {
+    condition     = length(google_project_iam_member.agents) == length(google_workload_identity_service_agent.agents)
+    error_message = "An agent is made and has no role."
   }
 
   assert {

@@ -5,6 +5,10 @@ mock_provider "google" {
   override_during = plan
 }
 
+mock_provider "time" {
+  override_during = plan
+}
+
 variables {
   project_id       = "mock-project"
   function_archive = "tests/fixtures/pipeline_function.zip"
@@ -21,7 +25,7 @@ run "each_account_has_what_its_role_needs" {
       ])
       }) == jsonencode({
       "serviceAccount:churnlab-author@mock-project.iam.gserviceaccount.com" = [
-        "roles/aiplatform.user", "roles/bigquery.jobUser", "roles/bigquery.readSessionUser", "roles/dataproc.serverlessEditor", "roles/serviceusage.serviceUsageConsumer",
+        "roles/aiplatform.user", "roles/bigquery.jobUser", "roles/bigquery.readSessionUser", "roles/dataproc.serverlessEditor", "roles/logging.viewer", "roles/serviceusage.serviceUsageConsumer",
       ]
       "serviceAccount:churnlab-batch@mock-project.iam.gserviceaccount.com" = [
         "roles/bigquery.jobUser", "roles/bigquery.readSessionUser", "roles/dataproc.worker",
@@ -29,7 +33,7 @@ run "each_account_has_what_its_role_needs" {
       "serviceAccount:churnlab-build@mock-project.iam.gserviceaccount.com"    = ["roles/logging.logWriter"]
       "serviceAccount:churnlab-function@mock-project.iam.gserviceaccount.com" = ["roles/aiplatform.user"]
       "serviceAccount:churnlab-pipeline@mock-project.iam.gserviceaccount.com" = [
-        "roles/aiplatform.user", "roles/dataproc.serverlessEditor",
+        "roles/aiplatform.user", "roles/bigquery.jobUser", "roles/dataproc.serverlessEditor",
       ]
     })
     error_message = "An account has another role on the project than it needs."
@@ -53,6 +57,7 @@ run "each_account_has_what_its_role_needs" {
         "serviceAccount:churnlab-batch objectViewer",
         "serviceAccount:churnlab-build objectViewer",
         "serviceAccount:churnlab-function objectViewer",
+        "serviceAccount:churnlab-pipeline objectViewer",
       ]
       pipelines = [
         "serviceAccount:churnlab-author legacyBucketReader",
@@ -93,7 +98,7 @@ run "each_account_has_what_its_role_needs" {
       ]) == tolist([
       "serviceAccount:churnlab-author roles/bigquery.dataEditor",
       "serviceAccount:churnlab-batch roles/bigquery.dataEditor",
-      "serviceAccount:churnlab-pipeline roles/bigquery.dataViewer",
+      "serviceAccount:churnlab-pipeline roles/bigquery.dataEditor",
     ])
     error_message = "An account has another role on the dataset than it needs."
   }

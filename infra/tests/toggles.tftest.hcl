@@ -5,6 +5,10 @@ mock_provider "google" {
   override_during = plan
 }
 
+mock_provider "time" {
+  override_during = plan
+}
+
 variables {
   project_id       = "mock-project"
   function_archive = "tests/fixtures/pipeline_function.zip"
@@ -14,11 +18,12 @@ variables {
   without = {
     accounts        = 7
     acts_as         = 7
+    agent_roles     = 0
     agents          = 0
     airflow_buckets = 0
     airflows        = 0
     apis            = 15
-    bucket_grants   = 23
+    bucket_grants   = 24
     buckets         = 4
     budget_channels = 0
     budgets         = 0
@@ -27,6 +32,7 @@ variables {
     dns_records     = 0
     dns_zones       = 0
     histories       = 0
+    history_grants  = 0
     image_grants    = 4
     invokers        = 2
     key_grants      = 0
@@ -34,7 +40,7 @@ variables {
     machines        = 0
     metastores      = 0
     nats            = 0
-    project_grants  = 17
+    project_grants  = 20
     routers         = 0
     schedules       = 0
   }
@@ -51,6 +57,7 @@ run "create_workbench_adds_its_resources_only" {
     condition = jsonencode({
       accounts        = length(google_service_account.accounts)
       acts_as         = length(google_service_account_iam_member.acts_as)
+      agent_roles     = length(google_project_iam_member.agents)
       agents          = length(google_workload_identity_service_agent.agents)
       airflow_buckets = length(google_storage_bucket.airflow)
       airflows        = length(google_composer_environment.airflow)
@@ -64,6 +71,7 @@ run "create_workbench_adds_its_resources_only" {
       dns_records     = length(google_dns_record_set.restricted)
       dns_zones       = length(google_dns_managed_zone.restricted)
       histories       = length(google_dataproc_cluster.history)
+      history_grants  = length(google_dataproc_cluster_iam_member.history)
       image_grants    = length(google_artifact_registry_repository_iam_member.roles)
       invokers        = length(google_cloud_run_v2_service_iam_member.invokers)
       key_grants      = length(google_kms_crypto_key_iam_member.agents)
@@ -113,6 +121,7 @@ run "create_schedule_adds_its_resources_only" {
     condition = jsonencode({
       accounts        = length(google_service_account.accounts)
       acts_as         = length(google_service_account_iam_member.acts_as)
+      agent_roles     = length(google_project_iam_member.agents)
       agents          = length(google_workload_identity_service_agent.agents)
       airflow_buckets = length(google_storage_bucket.airflow)
       airflows        = length(google_composer_environment.airflow)
@@ -126,6 +135,7 @@ run "create_schedule_adds_its_resources_only" {
       dns_records     = length(google_dns_record_set.restricted)
       dns_zones       = length(google_dns_managed_zone.restricted)
       histories       = length(google_dataproc_cluster.history)
+      history_grants  = length(google_dataproc_cluster_iam_member.history)
       image_grants    = length(google_artifact_registry_repository_iam_member.roles)
       invokers        = length(google_cloud_run_v2_service_iam_member.invokers)
       key_grants      = length(google_kms_crypto_key_iam_member.agents)
@@ -150,8 +160,8 @@ run "create_schedule_adds_its_resources_only" {
   }
 
   assert {
-    condition     = jsonencode(jsondecode(base64decode(google_cloud_scheduler_job.training[0].http_target[0].body))) == jsonencode({ parameters = { dataset = output.dataset } })
-    error_message = "A tick does not say which dataset."
+    condition     = jsonencode(jsondecode(base64decode(google_cloud_scheduler_job.training[0].http_target[0].body))) == jsonencode({ parameters = {} })
+    error_message = "A tick says more than that the pipeline shall run: lake and dataset belong to the deployment."
   }
 
   assert {
@@ -171,6 +181,7 @@ run "create_composer_adds_its_resources_only" {
     condition = jsonencode({
       accounts        = length(google_service_account.accounts)
       acts_as         = length(google_service_account_iam_member.acts_as)
+      agent_roles     = length(google_project_iam_member.agents)
       agents          = length(google_workload_identity_service_agent.agents)
       airflow_buckets = length(google_storage_bucket.airflow)
       airflows        = length(google_composer_environment.airflow)
@@ -184,6 +195,7 @@ run "create_composer_adds_its_resources_only" {
       dns_records     = length(google_dns_record_set.restricted)
       dns_zones       = length(google_dns_managed_zone.restricted)
       histories       = length(google_dataproc_cluster.history)
+      history_grants  = length(google_dataproc_cluster_iam_member.history)
       image_grants    = length(google_artifact_registry_repository_iam_member.roles)
       invokers        = length(google_cloud_run_v2_service_iam_member.invokers)
       key_grants      = length(google_kms_crypto_key_iam_member.agents)
@@ -219,6 +231,7 @@ run "create_composer_adds_its_resources_only" {
       CHURNLAB_PROJECT         = output.project_id
       CHURNLAB_REGION          = output.region
       CHURNLAB_SERVICE_ACCOUNT = output.service_accounts["batch"]
+      CHURNLAB_STAGING_BUCKET  = output.staging_bucket
       CHURNLAB_SUBNETWORK      = output.subnetwork
     })
     error_message = "The DAG's environment is not what scoring_dag.py reads."
@@ -250,6 +263,7 @@ run "create_history_server_adds_its_resources_only" {
     condition = jsonencode({
       accounts        = length(google_service_account.accounts)
       acts_as         = length(google_service_account_iam_member.acts_as)
+      agent_roles     = length(google_project_iam_member.agents)
       agents          = length(google_workload_identity_service_agent.agents)
       airflow_buckets = length(google_storage_bucket.airflow)
       airflows        = length(google_composer_environment.airflow)
@@ -263,6 +277,7 @@ run "create_history_server_adds_its_resources_only" {
       dns_records     = length(google_dns_record_set.restricted)
       dns_zones       = length(google_dns_managed_zone.restricted)
       histories       = length(google_dataproc_cluster.history)
+      history_grants  = length(google_dataproc_cluster_iam_member.history)
       image_grants    = length(google_artifact_registry_repository_iam_member.roles)
       invokers        = length(google_cloud_run_v2_service_iam_member.invokers)
       key_grants      = length(google_kms_crypto_key_iam_member.agents)
@@ -273,7 +288,7 @@ run "create_history_server_adds_its_resources_only" {
       project_grants  = length(google_project_iam_member.roles)
       routers         = length(google_compute_router.nat)
       schedules       = length(google_cloud_scheduler_job.training)
-    }) == jsonencode(merge(var.without, { histories = 1 }))
+    }) == jsonencode(merge(var.without, { histories = 1, history_grants = 2 }))
     error_message = "Something else is made than what was asked for."
   }
 
@@ -284,6 +299,14 @@ run "create_history_server_adds_its_resources_only" {
       google_dataproc_cluster.history[0].cluster_config[0].software_config[0].override_properties["dataproc:dataproc.allow.zero.workers"] == "true"
     )
     error_message = "The history server is not one machine without a public address."
+  }
+
+  # The right to see its pages, which the roles on the project lack.
+  assert {
+    condition = toset([
+      for grant in google_dataproc_cluster_iam_member.history : "${split("@", grant.member)[0]} ${grant.role} ${grant.cluster}"
+    ]) == toset(["serviceAccount:churnlab-author roles/dataproc.editor churnlab-history", "user:ada roles/dataproc.editor churnlab-history"])
+    error_message = "The author can't see the history server's pages, or somebody else can."
   }
 
   assert {
@@ -309,6 +332,7 @@ run "create_metastore_adds_its_resources_only" {
     condition = jsonencode({
       accounts        = length(google_service_account.accounts)
       acts_as         = length(google_service_account_iam_member.acts_as)
+      agent_roles     = length(google_project_iam_member.agents)
       agents          = length(google_workload_identity_service_agent.agents)
       airflow_buckets = length(google_storage_bucket.airflow)
       airflows        = length(google_composer_environment.airflow)
@@ -322,6 +346,7 @@ run "create_metastore_adds_its_resources_only" {
       dns_records     = length(google_dns_record_set.restricted)
       dns_zones       = length(google_dns_managed_zone.restricted)
       histories       = length(google_dataproc_cluster.history)
+      history_grants  = length(google_dataproc_cluster_iam_member.history)
       image_grants    = length(google_artifact_registry_repository_iam_member.roles)
       invokers        = length(google_cloud_run_v2_service_iam_member.invokers)
       key_grants      = length(google_kms_crypto_key_iam_member.agents)
@@ -359,6 +384,7 @@ run "create_nat_adds_its_resources_only" {
     condition = jsonencode({
       accounts        = length(google_service_account.accounts)
       acts_as         = length(google_service_account_iam_member.acts_as)
+      agent_roles     = length(google_project_iam_member.agents)
       agents          = length(google_workload_identity_service_agent.agents)
       airflow_buckets = length(google_storage_bucket.airflow)
       airflows        = length(google_composer_environment.airflow)
@@ -372,6 +398,7 @@ run "create_nat_adds_its_resources_only" {
       dns_records     = length(google_dns_record_set.restricted)
       dns_zones       = length(google_dns_managed_zone.restricted)
       histories       = length(google_dataproc_cluster.history)
+      history_grants  = length(google_dataproc_cluster_iam_member.history)
       image_grants    = length(google_artifact_registry_repository_iam_member.roles)
       invokers        = length(google_cloud_run_v2_service_iam_member.invokers)
       key_grants      = length(google_kms_crypto_key_iam_member.agents)
@@ -408,6 +435,7 @@ run "restricted_apis_adds_its_resources_only" {
     condition = jsonencode({
       accounts        = length(google_service_account.accounts)
       acts_as         = length(google_service_account_iam_member.acts_as)
+      agent_roles     = length(google_project_iam_member.agents)
       agents          = length(google_workload_identity_service_agent.agents)
       airflow_buckets = length(google_storage_bucket.airflow)
       airflows        = length(google_composer_environment.airflow)
@@ -421,6 +449,7 @@ run "restricted_apis_adds_its_resources_only" {
       dns_records     = length(google_dns_record_set.restricted)
       dns_zones       = length(google_dns_managed_zone.restricted)
       histories       = length(google_dataproc_cluster.history)
+      history_grants  = length(google_dataproc_cluster_iam_member.history)
       image_grants    = length(google_artifact_registry_repository_iam_member.roles)
       invokers        = length(google_cloud_run_v2_service_iam_member.invokers)
       key_grants      = length(google_kms_crypto_key_iam_member.agents)
@@ -460,6 +489,7 @@ run "create_budget_adds_its_resources_only" {
     condition = jsonencode({
       accounts        = length(google_service_account.accounts)
       acts_as         = length(google_service_account_iam_member.acts_as)
+      agent_roles     = length(google_project_iam_member.agents)
       agents          = length(google_workload_identity_service_agent.agents)
       airflow_buckets = length(google_storage_bucket.airflow)
       airflows        = length(google_composer_environment.airflow)
@@ -473,6 +503,7 @@ run "create_budget_adds_its_resources_only" {
       dns_records     = length(google_dns_record_set.restricted)
       dns_zones       = length(google_dns_managed_zone.restricted)
       histories       = length(google_dataproc_cluster.history)
+      history_grants  = length(google_dataproc_cluster_iam_member.history)
       image_grants    = length(google_artifact_registry_repository_iam_member.roles)
       invokers        = length(google_cloud_run_v2_service_iam_member.invokers)
       key_grants      = length(google_kms_crypto_key_iam_member.agents)
@@ -504,6 +535,7 @@ run "kms_key_adds_its_resources_only" {
     condition = jsonencode({
       accounts        = length(google_service_account.accounts)
       acts_as         = length(google_service_account_iam_member.acts_as)
+      agent_roles     = length(google_project_iam_member.agents)
       agents          = length(google_workload_identity_service_agent.agents)
       airflow_buckets = length(google_storage_bucket.airflow)
       airflows        = length(google_composer_environment.airflow)
@@ -517,6 +549,7 @@ run "kms_key_adds_its_resources_only" {
       dns_records     = length(google_dns_record_set.restricted)
       dns_zones       = length(google_dns_managed_zone.restricted)
       histories       = length(google_dataproc_cluster.history)
+      history_grants  = length(google_dataproc_cluster_iam_member.history)
       image_grants    = length(google_artifact_registry_repository_iam_member.roles)
       invokers        = length(google_cloud_run_v2_service_iam_member.invokers)
       key_grants      = length(google_kms_crypto_key_iam_member.agents)
@@ -527,7 +560,7 @@ run "kms_key_adds_its_resources_only" {
       project_grants  = length(google_project_iam_member.roles)
       routers         = length(google_compute_router.nat)
       schedules       = length(google_cloud_scheduler_job.training)
-    }) == jsonencode(merge(var.without, { agents = 6, apis = var.without.apis + 2, key_grants = 8 }))
+    }) == jsonencode(merge(var.without, { agents = 6, agent_roles = 6, apis = var.without.apis + 2, key_grants = 8 }))
     error_message = "Something else is made than what was asked for."
   }
 }

@@ -62,7 +62,7 @@ def trained_lake(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def scored_lake(trained_lake, tmp_path) -> Path:
-    """A copy of the lake that a test may fill; the model stays where it was registered."""
+    """A copy of the lake, with its model, that a test may fill."""
     return Path(shutil.copytree(trained_lake, tmp_path / "lake"))
 
 

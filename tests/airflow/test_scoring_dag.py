@@ -70,6 +70,11 @@ def look(folder: Path, drop: tuple[str, ...] = (), **variables: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1]) | {"lake": str(lake)}
 
 
+def execution_of(seen: dict) -> dict:
+    """Return how the DAG's batch runs."""
+    return seen["batch"]["environment_config"]["execution_config"]
+
+
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory) -> dict:
     """What Airflow sees of the DAG."""
@@ -106,14 +111,30 @@ def test_it_runs_daily_one_run_at_a_time_and_never_catches_up(seen):
 
 def test_every_parameter_has_a_description_and_a_type(seen):
     assert set(seen["params"]) == {
-        "customers", "dataset", "model_version", "max_quarantined", "min_offers", "max_offers",
+        "customers", "model_version", "max_quarantined", "min_offers", "max_offers",
     }  # fmt: skip
     assert all(text and schema["type"] for text, schema in seen["params"].values())
 
 
-def test_deferring_is_left_to_the_environment(seen, tmp_path):
+def test_lake_and_dataset_belong_to_the_environment_and_not_to_who_starts_a_run(seen):
+    words = seen["batch"]["pyspark_batch"]["args"]
+    fixed = dict(zip(words[::2], words[1::2], strict=True))
+    assert "{{" not in fixed["--lake"] + fixed["--dataset"]
+
+
+def test_deferring_bucket_and_key_are_left_to_the_environment(seen, tmp_path):
     assert seen["deferrable"] is False
-    assert look(tmp_path / "x", AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE="True")["deferrable"] is True
+    assert not {"staging_bucket", "kms_key"} & execution_of(seen).keys()
+    key = "projects/demo/locations/us-central1/keyRings/course/cryptoKeys/data"
+    other = look(
+        tmp_path / "x",
+        AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE="True",
+        CHURNLAB_STAGING_BUCKET="demo-staging",
+        CHURNLAB_KMS_KEY=key,
+    )
+    assert other["deferrable"] is True
+    execution = execution_of(other)
+    assert (execution["staging_bucket"], execution["kms_key"]) == ("demo-staging", key)
 
 
 def test_a_missing_setting_is_an_import_error_that_names_it(tmp_path):

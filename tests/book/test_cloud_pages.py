@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 import typer
+import yaml
 
 from churnlab import cli, paths
 
@@ -23,11 +24,13 @@ FOREIGN_NAMES = {
     "join_uri",
     "pipeline_execution_ts",
     "pipeline_id",
+    "promote_model",  # a task of the pipeline
     "wait_for_customers",
     "write_text",
 }
 # What a step of the page makes, and Git ignores.
 MADE_BY_THE_READER = {"infra/backend.tf", "infra/terraform.tfstate", "infra/terraform.tfvars"}
+MADE_BY_THE_READER |= {"infra/.terraform.lock.hcl"}
 FOLDERS = ("book/", "churnlab/", "infra/", "notebooks/", "requirements/", "scripts_generated/")
 
 
@@ -141,10 +144,10 @@ def bound(tmp_path_factory) -> dict:
     (folder / "locals.tf").write_text(maps, encoding="utf-8")
     shutil.copy(INFRA / "variables.tf", folder)
     settings = {"project_id": "demo-project", "author": "user:ada@example.com"}
-    settings |= {"create_composer": True, "create_schedule": True}
+    settings |= dict.fromkeys(["create_composer", "create_history_server", "create_schedule"], True)
     (folder / "all.auto.tfvars.json").write_text(json.dumps(settings), encoding="utf-8")
     names = ["project_roles", "bucket_roles", "dataset_roles", "repository_roles", "acts_as"]
-    names += ["accounts", "invokers"]
+    names += ["accounts", "invokers", "history_readers"]
     asked = "jsonencode({" + ", ".join(f"{name} = local.{name}" for name in names) + "})"
     done = subprocess.run(
         ["terraform", "console"], cwd=folder, input=asked, capture_output=True, text=True
@@ -170,6 +173,7 @@ def on_things(bound: dict) -> dict[tuple[str, str], set[str]]:
         ("registry", "artifactregistry", "repository_roles"),
     ]:
         found |= {(thing, f"{service}.{role}"): set(who) for role, who in bound[key].items()}
+    found[("history server", "dataproc.editor")] = set(bound["history_readers"])
     return found | {("function", "run.invoker"): set(bound["invokers"])}
 
 
@@ -201,6 +205,34 @@ def test_the_page_counts_and_draws_every_account(bound):
     drawn = text_of("security").partition("```mermaid")[2].partition("```")[0]
     assert {name for name in bound["accounts"] if not re.search(rf"\b{name}\b", drawn)} == set()
     assert "Seven accounts" in text_of("security") and len(bound["accounts"]) == 7
+
+
+def test_who_applies_with_a_key_needs_its_roles_too():
+    roles = {row[0]: row[1] for row in table("provisioning", "### Which roles you need")}
+    (row,) = [who for who in roles if "`kms_key`" in who]
+    assert {"cloudkms.admin", "workloadidentity.admin"} <= words(row)
+
+
+def test_both_roles_that_reach_beyond_the_course_are_warned_of():
+    warning = text_of("security").partition("```{caution}")[2].partition("```")[0]
+    assert {"dataproc.worker", "composer.worker"} <= words(warning)
+
+
+def test_the_page_says_which_batches_stage_elsewhere_than_in_our_bucket():
+    places = {row[0]: row[2] for row in table("security", "**Your own key.**")}
+    (pipeline,) = [place for what, place in places.items() if "pipeline" in what]
+    spec = yaml.safe_load((paths.SCRIPTS / "training_pipeline.yaml").read_text("utf-8"))
+    components = [c for name, c in spec["components"].items() if "pyspark-batch" in name]
+    told = {field for c in components for field in c["inputDefinitions"]["parameters"]}
+    assert "kms_key" in told
+    # When the component learns the field, name the bucket in notebook 09 and mend the table.
+    assert "staging_bucket" not in told and "`staging`" not in pipeline
+
+
+def test_nobody_is_told_to_delete_what_terraform_cleans_up():
+    page = text_of("troubleshooting")
+    assert "gcloud functions delete" not in page
+    assert page.count("gcloud composer environments delete") == page.count("*clean up failed*") == 1
 
 
 def test_no_role_is_bound_that_the_page_does_not_name():

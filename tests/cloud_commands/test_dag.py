@@ -14,9 +14,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
 
 
 def test_a_run_starts_with_its_parameters(cloud):
-    done = churnlab("dag", "trigger", "--run-id", "mine", "-p", "max_offers=0.5", "-p", "dataset=x")
+    done = churnlab(
+        "dag", "trigger", "--run-id", "mine", "-p", "max_offers=0.5", "-p", "customers=x"
+    )
     assert done.error is None and "mine queued" in done.text
-    assert cloud.project.runs["mine"]["conf"] == {"max_offers": 0.5, "dataset": "x"}
+    assert cloud.project.runs["mine"]["conf"] == {"max_offers": 0.5, "customers": "x"}
     assert "/airflow/dags/churn_scoring/runs/mine" in done.text
 
 

@@ -1,9 +1,14 @@
 """`churnlab cloud pipeline` starts the compiled pipeline as the function does."""
 
+from dataclasses import replace
+
 import grpc
 import pytest
 from google.cloud import aiplatform_v1 as vertex
 
+from churnlab.cloud.pipeline import settings_of
+from churnlab.library import course_module
+from tests.cloud import plan_of
 from tests.cloud_commands.conftest import PROFILE, churnlab
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
@@ -23,6 +28,7 @@ def test_a_run_has_the_profile_s_parameters_and_account(uploaded):
         "project": "demo",
         "location": "us-central1",
         "pipeline_id": RUN,
+        "attempt": 1,
         "lake": "gs://demo-lake",
         "code_uri": "gs://demo-code/scripts",
         "dataset": "bigquery://demo.churn",
@@ -30,13 +36,32 @@ def test_a_run_has_the_profile_s_parameters_and_account(uploaded):
         "subnetwork_uri": PROFILE.subnetwork,
         "quick_tuning": True,
     }
+    assert plan_of(job).table == "bq://demo.churn.training_data"
     assert f"pipelines/runs/churn-training-{RUN}?project=demo" in done.text
+
+
+def test_a_key_of_your_own_goes_with_a_run():
+    key = "projects/demo/locations/us-central1/keyRings/course/cryptoKeys/data"
+    settings = settings_of(replace(PROFILE, kms_key=key))
+    deployed = course_module("pipeline_function").deployed_parameters(settings, RUN)
+    assert settings.kms_key == deployed["kms_key"] == key
 
 
 def test_the_same_id_again_finds_the_first_run(uploaded):
     for words in (f"Started: {RUN}", f"Was started before: {RUN}"):
         assert words in churnlab("pipeline", "run", "--pipeline-id", RUN).text
     assert len(uploaded.pipelines.list_jobs(PLACE)) == 1
+
+
+def test_the_same_id_after_a_failure_repeats_the_run_and_status_shows_its_newest_attempt(uploaded):
+    churnlab("pipeline", "run", "--pipeline-id", RUN)
+    job = uploaded.pipelines._jobs[f"{PLACE}/pipelineJobs/churn-training-{RUN}"]
+    job.state = vertex.PipelineState.PIPELINE_STATE_FAILED
+    done = churnlab("pipeline", "run", "--pipeline-id", RUN)
+    assert f"Started: {RUN}" in done.text and f"churn-training-{RUN}-t2?project" in done.text
+    assert f"churn-training-{RUN}-t2 PENDING" in churnlab("pipeline", "status", RUN).text
+    assert f"{RUN} FAILED" in churnlab("pipeline", "status", f"churn-training-{RUN}").text
+    assert f"Was started before: {RUN}" in churnlab("pipeline", "run", "--pipeline-id", RUN).text
 
 
 def test_a_dry_run_shows_the_parameters_and_starts_nothing(uploaded):
@@ -54,6 +79,8 @@ def test_a_dry_run_shows_the_parameters_and_starts_nothing(uploaded):
         ("min_average_precision=high", "min_average_precision=high is not a number"),
         ("min_average_precision=nan", "min_average_precision must be a number"),
         ("lake=gs://mine", "lake is set by the deployment"),
+        ("dataset=bigquery://my.own", "dataset is set by the deployment"),
+        ("raw=gs://other/customers.csv", "raw must be a path below the lake"),
     ],
 )
 def test_a_parameter_that_the_pipeline_does_not_take_is_refused(uploaded, parameter, words):

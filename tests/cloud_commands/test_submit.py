@@ -58,6 +58,15 @@ def test_a_history_server_that_was_made_shows_the_batch(cloud):
         assert shown.dataproc_cluster == server
 
 
+def test_a_key_of_your_own_encrypts_the_batch_s_disks(cloud):
+    key = "projects/demo/locations/us-central1/keyRings/course/cryptoKeys/data"
+    for kms_key in ("", key):
+        target = target_of(replace(PROFILE, kms_key=kms_key), cloud.clients())
+        words = ["--pipeline-id", "run-a", "--lake", "gs://demo-lake"]
+        request = plan_step("preprocessing", words, target, ttl_minutes=60).request
+        assert request.environment_config.execution_config.kms_key == kms_key
+
+
 def test_a_fresh_pipeline_id_is_printed_for_the_next_step(cloud):
     text = churnlab("submit", "model_training").text
     assert re.search(r"--pipeline-id \d{8}t\d{6}-[0-9a-f]{6}$", text, re.MULTILINE)

@@ -265,6 +265,8 @@ def test_a_folder_of_files_is_read_without_its_hidden_ones(spark, lake):
     path = write_raw(lake, [customer(1), customer(2)])
     path.with_name("more.csv").write_text(path.read_text().replace("-GOOD", "-MORE"))
     path.with_name("_SUCCESS").write_text("")
+    (path.parent / "_landings" / "attempt=1").mkdir(parents=True)
+    (path.parent / "_landings" / "attempt=1" / "part.csv").write_text("half a file")
     path.with_name(".more.csv.crc").write_text("no customers")
     folder = str(path.parent)
     assert [name.rpartition("/")[2] for name in raw_files(folder)] == ["customers.csv", "more.csv"]

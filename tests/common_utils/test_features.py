@@ -14,10 +14,13 @@ from common_utils import (
     fold_column,
     hash_bucket,
     parameters_fingerprint,
+    partitions_for,
 )
 from pyspark.ml import Pipeline
 from pyspark.ml.functions import vector_to_array
 from pyspark.sql import functions as F
+
+from churnlab.library import course_module
 
 pytestmark = pytest.mark.xdist_group("library")
 
@@ -89,6 +92,39 @@ def test_featurised_rows_come_in_the_same_order_whatever_the_input_s(spark, feat
     assert once == again
     assert list(once[0].asDict()) == ["customer_id", "split", "churn", "label", "features"]
     assert {(row["churn"], row["label"]) for row in once} == {("no", 0.0), ("yes", 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"), [({}, 3), ({"partitions": 0}, 3), ({"partitions": 2}, 2)]
+)
+def test_partitions_follow_from_the_customers_unless_somebody_names_them(
+    spark, features, monkeypatch, asked, made
+):
+    monkeypatch.setitem(featurise.__globals__, "CUSTOMERS_IN_A_PARTITION", 2)
+    frame = customers(spark, *[{}] * 5)
+    assert featurise(features, frame, **asked).rdd.getNumPartitions() == made
+
+
+def test_a_partition_holds_as_many_customers_as_the_course_has_and_there_is_always_one(spark):
+    assert [partitions_for(spark.range(n)) for n in (0, 1, 7043, 100_000, 100_001)] == [
+        1,
+        1,
+        1,
+        1,
+        2,
+    ]
+
+
+def test_counting_the_customers_reads_no_column(spark, tmp_path):
+    customers(spark, *[{}] * 5).write.parquet(str(tmp_path / "customers"))
+    counted = spark.read.parquet(str(tmp_path / "customers")).groupBy().count()
+    assert "ReadSchema: struct<>" in counted._jdf.queryExecution().executedPlan().toString()
+
+
+@pytest.mark.parametrize("script", ["model_training", "hyperparameter_tuning"])
+def test_a_step_that_is_told_nothing_counts_which_is_how_the_pipeline_runs_it(script):
+    options = course_module(script).parse_arguments(["--pipeline-id", "run-a", "--lake", "lake"])
+    assert options.partitions == 0
 
 
 # Importance

@@ -1,6 +1,8 @@
 """The registry decides which model scores, and a model that can't be read says so."""
 
+import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -11,12 +13,15 @@ from common_utils import (
     StepError,
     best_candidate,
     feature_stages,
+    list_folders,
     load_model,
     promote,
     read_rows,
     registered_model,
     save_model,
+    sweep_models,
     write_table,
+    write_text,
 )
 from pyspark.ml import PipelineModel
 
@@ -142,7 +147,24 @@ def stored_models(spark, tmp_path_factory):
     """The folders of a small model that was saved twice: the first of the feature stages."""
     lake = str(tmp_path_factory.mktemp("models") / "lake ä")
     model = PipelineModel([feature_stages(spark)[0]])
-    return [Path(save_model(model, lake, "m-1")) for _ in range(2)]
+    return [Path(lake, save_model(model, lake, "m-1")) for _ in range(2)]
+
+
+@pytest.mark.parametrize("place", ["below the lake", "anywhere"])
+def test_a_row_names_a_model_below_the_lake_or_by_its_full_uri(stored_models, tmp_path, place):
+    model = stored_models[0]
+    lake = model.parents[2]
+    uri = model if place == "anywhere" else model.relative_to(lake)
+    lake = tmp_path if place == "anywhere" else lake
+    entry = {"model_version": "m-1", "model_uri": str(uri)}
+    assert [stage.getHandleInvalid() for stage in load_model(entry, str(lake)).stages] == ["keep"]
+
+
+def test_a_saved_model_is_named_by_its_place_below_the_lake(spark, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = PipelineModel([])
+    for lake in ("a lake", f"{tmp_path}/a lake/", f"file://{tmp_path}/a-lake"):
+        assert re.fullmatch(r"models/m-2/attempt=\d+-[0-9a-f]{6}", save_model(model, lake, "m-2"))
 
 
 def test_saving_again_keeps_the_earlier_attempt_readable(stored_models):
@@ -150,8 +172,27 @@ def test_saving_again_keeps_the_earlier_attempt_readable(stored_models):
     assert first.parent == second.parent
     assert first.parent.name == "m-1"
     assert first < second
-    loaded = load_model({"model_version": "m-1", "model_uri": str(first)})
+    loaded = load_model({"model_version": "m-1", "model_uri": str(first)}, "")
     assert [stage.getHandleInvalid() for stage in loaded.stages] == ["keep"]
+
+
+def test_old_models_go_but_those_that_the_registry_names(registry, tmp_path):
+    """Attempts 72 to 1 hours old; the champion is of the oldest, and one was never registered."""
+    lake, hour = str(tmp_path / "lake"), 3600 * 10**9
+    champion, old, killed, of_a_day_ago, newest = (
+        f"attempt={time.time_ns() - hours * hour}-000000" for hours in (72, 60, 55, 50, 1)
+    )
+    for name in (champion, old, killed, of_a_day_ago, newest):
+        write_text(f"{lake}/models/m-1/{name}/stages/0/data", "")
+        if name != killed:
+            write_text(f"{lake}/models/m-1/{name}/_SUCCESS", "")
+    dataset = registry()
+    for step, name in {"promotion": champion, "training": newest}.items():
+        known = {"model_version": "m-1", "model_uri": f"models/m-1/{name}"}
+        row = tuple(known.get(column) for column in NAMES)
+        write_table([row], dataset, "model_registry", "run-a", step)
+    sweep_models(lake, "m-1", dataset)
+    assert list_folders(f"{lake}/models/m-1") == [champion, of_a_day_ago, newest]
 
 
 def remove_all(model: Path):
@@ -199,7 +240,7 @@ def test_a_damaged_model_is_named_with_what_to_do(stored_models, tmp_path, damag
     shutil.copytree(stored_models[1], model)
     damage(model)
     with pytest.raises(ModelError) as error:
-        load_model({"model_version": "m-1", "model_uri": str(model)})
+        load_model({"model_version": "m-1", "model_uri": model.name}, str(tmp_path))
     for part in ("Can't read the model m-1", str(model), "Train again", "--model-version"):
         assert part in str(error.value)
     assert "An error occurred while calling" not in str(error.value)

@@ -3,6 +3,7 @@
 import os
 import re
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -23,6 +24,7 @@ from common_utils import (
     load_from_bigquery,
     names_below,
     new_pipeline_id,
+    outdated_attempts,
     own_or_newest_run,
     read_table,
     read_text,
@@ -211,11 +213,52 @@ def test_writing_again_replaces_the_rows_of_the_same_run_and_step_only(spark, da
         ("run-a", "two", "kept"),
         ("run-b", "one", "kept"),
     ]
-    attempts = [
-        list_folders(path.rpartition("/")[0])
-        for path in finished_attempts(dataset, "scoring_outcomes")
+
+
+def test_who_asked_before_a_second_write_still_finds_the_rows_of_the_first(spark, dataset):
+    write_table(outcomes(spark, "old"), dataset, "scoring_outcomes", "run-a", "preprocessing")
+    asked_before = read_table(spark, dataset, "scoring_outcomes")
+    write_table(outcomes(spark, "new"), dataset, "scoring_outcomes", "run-a", "preprocessing")
+    assert [row["customer_id"] for row in asked_before.collect()] == ["old"]
+    assert stored(spark, dataset) == [("run-a", "preprocessing", "new")]
+    query = "SELECT customer_id FROM scoring_outcomes"
+    assert review(dataset, query).values.tolist() == [["new"]]
+
+
+HOUR = 3600 * 10**9  # nanoseconds
+
+
+def attempt_of(hours: float, mark="000000") -> str:
+    """Return the name of an attempt that began so many hours ago."""
+    return f"attempt={time.time_ns() - int(hours * HOUR)}-{mark}"
+
+
+def test_what_a_reader_of_the_last_day_may_have_found_stays_and_older_attempts_go(tmp_path):
+    old, of_a_day_ago, replaced, newest = map(attempt_of, (72, 49, 23, 1))
+    for name in (old, of_a_day_ago, replaced, newest):
+        write_text(str(tmp_path / name / "_SUCCESS"), "")
+    assert outdated_attempts(str(tmp_path)) == [str(tmp_path / old)]
+
+
+def test_an_attempt_that_may_still_be_written_stays_for_a_day(tmp_path):
+    killed, killed_later, written, finished = map(attempt_of, (50, 25, 23, 48))
+    for name in (killed, killed_later, written):
+        write_text(str(tmp_path / name / "part-0.parquet"), "")
+    write_text(str(tmp_path / finished / "_SUCCESS"), "")
+    assert outdated_attempts(str(tmp_path)) == [
+        str(tmp_path / name) for name in (killed, killed_later)
     ]
-    assert [len(names) for names in attempts] == [1, 1, 1]
+
+
+def test_a_week_of_writes_keeps_the_last_day_s_and_the_one_before(spark, dataset):
+    for number in range(3):
+        write_table([(f"c-{number}", "no")], dataset, "scoring_outcomes", "run-a", "one")
+        [attempt] = finished_attempts(dataset, "scoring_outcomes")
+        run = attempt.rpartition("/")[0]
+        if number < 2:
+            os.rename(attempt, f"{run}/{attempt_of(96 - 48 * number)}")
+    assert len(list_folders(run)) == 2
+    assert stored(spark, dataset) == [("run-a", "one", "c-2")]
 
 
 def test_runs_at_once_do_not_disturb_each_other(spark, dataset):
@@ -259,7 +302,7 @@ def test_a_table_with_nothing_but_an_unfinished_attempt_is_not_there(spark, data
         read_table(spark, dataset, "scoring_outcomes")
 
 
-def test_the_next_attempt_clears_away_what_a_killed_one_left(spark, dataset):
+def test_the_next_write_clears_away_what_a_killed_one_left(spark, dataset):
     left = kill_a_write(dataset, "run-a", "attempt=1-000000")
     write_table(outcomes(spark, "new"), dataset, "scoring_outcomes", "run-a", "preprocessing")
     assert not os.path.exists(left)

@@ -143,6 +143,12 @@ def test_what_has_no_published_price_makes_a_sum_a_lower_bound():
     assert str(Amount.of([None, 0.0])) == "see source"
 
 
+def test_a_perimeter_s_zones_cost_what_google_publishes_by_the_hour():
+    perimeter = MODULES["perimeter"]
+    assert not perimeter.week.lower_bound
+    assert perimeter.week.usd == pytest.approx(7 * 0.000273973 * 168)
+
+
 def test_a_composer_environment_is_not_invented_but_reported():
     environment = next(line for line in MODULES["dag"].lines if line.what == "environment")
     assert environment.week is None

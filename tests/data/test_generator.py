@@ -135,10 +135,15 @@ def test_a_forest_from_generated_customers_knows_the_real_ones(generated, real):
     assert max(gaps) <= 0.02, gaps
 
 
-def test_every_row_keeps_the_data_contract(spark, data, common_utils, generated, tmp_path):
-    folder = str(tmp_path / "raw")
-    data.generate_customers(spark, ROWS, SEED).write.csv(folder, header=True)
-    judged = common_utils.judge(common_utils.read_raw(spark, folder))
+def test_every_row_keeps_the_data_contract_and_is_the_same_in_parquet(
+    spark, data, common_utils, generated, tmp_path
+):
+    places = csv, parquet = str(tmp_path / "csv"), str(tmp_path / "parquet")
+    data.generate_customers(spark, ROWS, SEED).write.parquet(parquet)
+    spark.read.parquet(parquet).write.csv(csv, header=True)
+    raw, same = (common_utils.read_raw(spark, place) for place in places)
+    assert common_utils.data_fingerprint(raw) == common_utils.data_fingerprint(same)
+    judged = common_utils.judge(raw)
     assert judged.where("reason IS NOT NULL").select("reason").distinct().collect() == []
     cleaned = common_utils.clean(judged).toPandas()
     assert len(cleaned) == ROWS

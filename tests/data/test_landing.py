@@ -92,8 +92,13 @@ def holds(spark, common_utils, lake: Path) -> int:
     return common_utils.read_raw(spark, str(lake / "raw" / "customers")).count()
 
 
+def landings(lake: Path) -> list[Path]:
+    """Return the attempts at a landing, finished or not, oldest first."""
+    return sorted((lake / "raw" / "customers").glob("_landings/attempt=*"))
+
+
 def provenance(lake: Path) -> dict:
-    """Return what the lake says about its raw data."""
+    """Return what the lake says to people about its raw data."""
     return json.loads((lake / "raw" / "customers_source.json").read_text(encoding="utf-8"))
 
 
@@ -103,7 +108,7 @@ def test_the_variable_comes_first(land, lake, tmp_path, monkeypatch, serve):
     named = csv_file(tmp_path, "mine.csv", 7)
     monkeypatch.setenv("CHURNLAB_RAW_CSV", str(named))
     facts = land()
-    landed = (lake / "raw" / "customers" / "customers.csv").read_bytes()
+    landed = (landings(lake)[-1] / "customers.csv").read_bytes()
     assert landed == named.read_bytes(), "a file lands byte for byte"
     assert facts["sha256"] == hashlib.sha256(landed).hexdigest()
     assert (facts["source"], facts["rows"]) == ("CHURNLAB_RAW_CSV", 7)
@@ -234,10 +239,7 @@ def test_a_failed_landing_leaves_the_old_data(
         land(str(bad))
     assert "bad.csv" in str(caught.value)
     assert holds(spark, common_utils, lake) == 4 and provenance(lake) == before
-    assert sorted(p.name for p in (lake / "raw").iterdir()) == [
-        "customers",
-        "customers_source.json",
-    ]
+    assert len(landings(lake)) == 1
 
 
 def test_a_generator_that_fails_leaves_the_old_data(
@@ -256,60 +258,135 @@ def test_a_generator_that_fails_leaves_the_old_data(
     assert holds(spark, common_utils, lake) == 4
 
 
-def test_a_run_killed_between_the_renames_is_mended_by_the_next(
-    spark, common_utils, data, land, lake, tmp_path, monkeypatch
+class Killed(BaseException):
+    """The process is gone: it neither goes on nor cleans up."""
+
+
+def die_at(monkeypatch, modules, point: int) -> list:
+    """Let every access to the lake's files fail from one on; return the accesses before it."""
+    done = []
+    filesystem = modules[0].filesystem
+
+    def until_killed(uri):
+        if len(done) == point:
+            raise Killed(uri)
+        done.append(uri)
+        return filesystem(uri)
+
+    for module in modules:
+        monkeypatch.setattr(module, "filesystem", until_killed)
+    return done
+
+
+def seen(common_utils, lake: Path) -> tuple[int, int]:
+    """Return how many customers a reader finds, and how many the facts beside them name."""
+    place = common_utils.newest_landing(str(lake / "raw" / "customers"))
+    lines = [len(Path(file).read_text().splitlines()) - 1 for file in common_utils.raw_files(place)]
+    return sum(lines), common_utils.provenance(place)["rows"]
+
+
+@pytest.mark.parametrize("first", ["a landing", "by hand"])
+def test_a_reader_finds_the_old_or_the_new_customers_at_every_kill_point(
+    spark, common_utils, data, land, lake, tmp_path, monkeypatch, first
 ):
-    before = land(str(csv_file(tmp_path, "mine.csv", 4)))
-    (lake / "raw" / "customers").rename(lake / "raw" / "customers.replaced")
-    leftover = lake / "raw" / "landing-a-run"
-    leftover.mkdir()
-    csv_file(leftover, "customers.csv", 9)
-    assert land() == before
-    assert holds(spark, common_utils, lake) == 4
-    assert sorted(p.name for p in (lake / "raw").iterdir()) == [
-        "customers",
-        "customers_source.json",
-    ]
+    if first == "by hand":
+        (lake / "raw" / "customers").mkdir(parents=True)
+        csv_file(lake / "raw" / "customers", "mine.csv", 4)
+        land()
+    else:
+        land(str(csv_file(tmp_path, "old.csv", 4)))
+    new = str(csv_file(tmp_path, "new.csv", 6))
+    counted = data.count_customers(spark, new, new)
+    monkeypatch.setattr(data, "count_customers", lambda spark, folder, *rest: counted)
+    found, point, finished = [], 0, False
+    while not finished:
+        with monkeypatch.context() as patch:
+            done = die_at(patch, (common_utils, data), point)
+            try:
+                land(new)
+                finished = True
+            except Killed:
+                assert len(done) == point
+        found.append(seen(common_utils, lake))
+        point += 1
+    assert point > 10 and set(found) == {(4, 4), (6, 6)}
+    assert found == sorted(found), "what has landed once stays landed"
+    assert holds(spark, common_utils, lake) == 6
 
 
-def test_what_a_killed_run_staged_does_not_land_with_the_next(
+def test_who_asked_before_a_landing_still_finds_the_customers_of_before(
     spark, common_utils, land, lake, tmp_path
 ):
-    leftover = lake / "raw" / "landing-a-run"
-    leftover.mkdir(parents=True)
-    csv_file(leftover, "part-00000.csv", 9)
     land(str(csv_file(tmp_path, "mine.csv", 4)))
-    assert holds(spark, common_utils, lake) == 4
+    asked_before = common_utils.read_raw(spark, str(lake / "raw" / "customers"))
+    land(str(csv_file(tmp_path, "other.csv", 6)))
+    assert asked_before.count() == 4
+    assert holds(spark, common_utils, lake) == 6
 
 
-def test_a_swap_that_fails_puts_the_old_data_back(
-    spark, common_utils, data, land, lake, tmp_path, monkeypatch
+def test_a_day_later_the_next_landing_sweeps_what_nobody_reads_any_more(land, lake, tmp_path):
+    mine, day = str(csv_file(tmp_path, "mine.csv", 4)), 24 * 3600 * 10**9
+    for days in (3, 2):
+        land(mine)
+        landed = landings(lake)[-1]
+        landed.rename(landed.with_name(f"attempt={time.time_ns() - days * day}-000000"))
+    killed = landed.with_name(f"attempt={time.time_ns() - 2 * day}-killed")
+    killed.mkdir()
+    csv_file(killed, "customers.csv", 9)
+    old, kept, _ = landings(lake)
+    land(mine)
+    assert not old.exists() and not killed.exists()
+    assert kept.exists() and len(landings(lake)) == 2
+
+
+def test_a_file_by_hand_is_left_alone_and_named_when_something_has_landed(
+    spark, common_utils, land, lake, tmp_path, capsys
 ):
-    land("synthetic", rows=4)
-    rename, calls = data.rename, []
-
-    def break_second(*arguments):
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise data.StepError("no more quota")
-        rename(*arguments)
-
-    monkeypatch.setattr(data, "rename", break_second)
-    with pytest.raises(data.StepError, match="no more quota"):
-        land(str(csv_file(tmp_path, "mine.csv", 6)))
+    land("synthetic", rows=6)
+    mine = csv_file(lake / "raw" / "customers", "mine.csv", 4)
+    assert land(rows=6)["source"] == "generator"
+    assert "No step reads mine.csv in " in capsys.readouterr().out
+    assert holds(spark, common_utils, lake) == 6
+    assert land(str(mine))["rows"] == 4 and mine.exists()
     assert holds(spark, common_utils, lake) == 4
 
 
-def test_generated_parquet_lands_beside_the_raw_data(spark, land, lake, tmp_path):
-    before = land(str(csv_file(tmp_path, "mine.csv", 4)))
-    facts = land("synthetic", rows=6, output_format="parquet")
-    assert spark.read.parquet(str(lake / "raw" / "customers_parquet")).count() == 6 == facts["rows"]
-    assert provenance(lake) == before
+def test_a_lake_that_an_older_version_filled_is_read(spark, common_utils, land, lake):
+    folder = lake / "raw" / "customers"
+    folder.mkdir(parents=True)
+    csv_file(folder, "customers.csv", 3)
+    facts = {"source": "download", "label": "3 customers", "rows": 3, "sha256": None, "seed": None}
+    (folder / "_source.json").write_text(json.dumps(facts))
+    assert holds(spark, common_utils, lake) == 3
+    assert land("real") == facts == common_utils.provenance(str(folder))
 
 
-def test_a_file_does_not_land_as_parquet(data, land, tmp_path):
-    with pytest.raises(data.StepError, match="csv"):
-        land(str(csv_file(tmp_path, "mine.csv", 4)), output_format="parquet")
+# Parquet
+
+
+def test_generated_parquet_is_read_as_the_same_customers_in_csv_are(
+    spark, common_utils, land, lake
+):
+    rows = []
+    for output_format in ("csv", "parquet"):
+        land("synthetic", rows=6, output_format=output_format)
+        raw = common_utils.read_raw(spark, str(lake / "raw" / "customers"))
+        rows.append(sorted(common_utils.clean(common_utils.judge(raw)).collect()))
+    assert list(landings(lake)[-1].glob("*.parquet")) and len(rows[0]) == 6
+    assert rows[0] == rows[1]
+
+
+def test_parquet_with_other_columns_breaks_the_contract(spark, common_utils, tmp_path):
+    folder = str(tmp_path / "raw")
+    spark.range(1).withColumnRenamed("id", "customerID").write.parquet(folder)
+    with pytest.raises(common_utils.DataContractError, match=r"breaks the data contract.*Churn"):
+        common_utils.read_raw(spark, folder)
+
+
+def test_only_who_asks_for_generated_customers_gets_parquet(data, land, tmp_path):
+    for source in (str(csv_file(tmp_path, "mine.csv", 4)), "auto", "real"):
+        with pytest.raises(data.StepError, match="--source synthetic"):
+            land(source, output_format="parquet")
     with pytest.raises(data.StepError, match="csv or parquet"):
         land(output_format="orc")
 
@@ -326,4 +403,4 @@ def test_the_real_file_lands_as_it_is(spark, common_utils, data, lake, real_csv,
     monkeypatch.setenv("CHURNLAB_RAW_CSV", str(real_csv))
     facts = data.land_customers(spark, str(lake), "a-run", "real", 10, 1)
     assert facts["rows"] == REAL_ROWS == holds(spark, common_utils, lake)
-    assert (lake / "raw" / "customers" / "customers.csv").read_bytes() == real_csv.read_bytes()
+    assert (landings(lake)[-1] / "customers.csv").read_bytes() == real_csv.read_bytes()

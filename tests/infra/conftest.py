@@ -1,6 +1,6 @@
-"""What the checks of infra/ share: Terraform on a copy, with a stand-in for the google provider.
+"""What the checks of infra/ share: Terraform on a copy, with a stand-in for its providers.
 
-The stand-in (provider/) serves the real provider's schema, so names, types and required arguments
+The stand-in (provider/) serves the real google provider's schema, and the one resource of time, so names, types and required arguments
 are checked and mocked tests run, without registry, account or network. With
 CHURNLAB_TERRAFORM_PROVIDER=real, `terraform init` takes the real provider from the registry
 instead, and its own validators take part.
@@ -22,6 +22,7 @@ from churnlab import paths
 
 PROVIDER = Path(__file__).parent / "provider"
 REATTACH = "TF_REATTACH_PROVIDERS"
+TIME_VERSION = "0.13.1"
 REAL = os.environ.get("CHURNLAB_TERRAFORM_PROVIDER") == "real"
 # What a reader's own runs leave in infra/; a lock holds the real provider's checksums.
 LEFT_OUT = [".terraform", "*.tfstate*", "*.tfvars", *([] if REAL else [".terraform.lock.hcl"])]
@@ -78,12 +79,12 @@ def initialise(terraform: Terraform) -> subprocess.CompletedProcess:
     return Terraform(terraform.folder, environment)("init", "-backend=false", "-input=false")
 
 
-def provider_address(terraform: Terraform) -> str:
-    """Return how Terraform itself calls the google provider of a configuration, host included."""
+def provider_addresses(terraform: Terraform) -> dict[str, str]:
+    """Return how Terraform itself calls the providers of a configuration, host included, by name."""
     done = terraform("providers")
-    addresses = re.findall(r"provider\[(\S+/hashicorp/google)\]", done.stdout)
-    assert addresses, f"infra/ asks for no google provider:\n{done.stdout}{done.stderr}"
-    return addresses[0]
+    found = re.findall(r"provider\[(\S+/hashicorp/(\w+))\]", done.stdout)
+    assert found, f"infra/ asks for no provider:\n{done.stdout}{done.stderr}"
+    return {name: address for address, name in found}
 
 
 def write_schema(terraform: Terraform, tools: Path, schema: Path) -> str:
@@ -100,12 +101,14 @@ def install_stand_in(terraform: Terraform, tools: Path, schema: Path, version: s
     """Put the stand-in where Terraform looks for providers, and forbid it any other place."""
     platform = json.loads(terraform("version", "-json").stdout)["platform"]
     mirror = schema.parent / "mirror"
-    folder = mirror / provider_address(terraform) / version / platform
-    folder.mkdir(parents=True)
-    program = folder / f"terraform-provider-google_v{version}"
     command = f'exec "{tools / "python"}" "{PROVIDER / "terraform_provider.py"}" "{schema}"'
-    program.write_text(f"#!/bin/sh\n{command}\n", encoding="utf-8")
-    program.chmod(0o755)
+    for name, address in provider_addresses(terraform).items():
+        known = {"google": version, "time": TIME_VERSION}[name]
+        folder = mirror / address / known / platform
+        folder.mkdir(parents=True)
+        program = folder / f"terraform-provider-{name}_v{known}"
+        program.write_text(f"#!/bin/sh\n{command}\n", encoding="utf-8")
+        program.chmod(0o755)
     config = schema.parent / "terraformrc"
     config.write_text(
         f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\n',
@@ -124,7 +127,9 @@ def standing_provider(terraform: Terraform, tools: Path, schema: Path) -> Iterat
     try:
         for line in process.stdout:
             if REATTACH in line:
-                terraform.environment[REATTACH] = line.split("'")[1]
+                (plugin,) = json.loads(line.split("'")[1]).values()
+                both = dict.fromkeys(provider_addresses(terraform).values(), plugin)
+                terraform.environment[REATTACH] = json.dumps(both)
                 break
         assert REATTACH in terraform.environment, "the stand-in does not start"
         yield

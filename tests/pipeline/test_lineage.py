@@ -63,6 +63,7 @@ def lake(tmp_path):
     columns = [column.split()[0] for column in library.TABLES["model_registry"].split(", ")]
     known = {"model_version": "run-a-training", "stage": "candidate", "data_pipeline_id": "run-a"}
     known |= {"roc_auc": 0.8, "average_precision": 0.6}
+    known |= {"model_uri": "models/m/attempt=1", "metrics_uri": "metrics/run-a/training.json"}
     row = tuple(known.get(name) for name in columns)
     root = library.dataset_root(folder, "churn")
     library.write_table([row], root, "model_registry", "run-a", "training")
@@ -95,6 +96,8 @@ def test_a_promotion_changes_the_stage_and_not_what_a_model_was_made_from(lake):
     assert (before.edges, before.nodes) == (after.edges, after.nodes)
     assert "model, candidate" in before.labels["model"]
     assert "model, champion" in after.labels["model"]
+    assert after.nodes["model"]["model_uri"] == f"{lake}/models/m/attempt=1"
+    assert after.nodes["metrics"]["uri"] == f"{lake}/metrics/run-a/training.json"
 
 
 def test_a_key_that_is_none_never_reaches_a_query(tmp_path):

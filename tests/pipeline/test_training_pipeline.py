@@ -16,7 +16,8 @@ from churnlab import paths
 from churnlab.library import course_module
 
 SPEC = yaml.safe_load((paths.SCRIPTS / "training_pipeline.yaml").read_text())
-PLACE = {"project": "demo", "location": "us-central1", "code_uri": str(paths.SCRIPTS)}
+PLACE = {"project": "demo", "location": "us-central1", "dataset": "churn"}
+PLACE |= {"code_uri": str(paths.SCRIPTS)}
 OPEN, CLOSED = 0.0, 1.0
 
 
@@ -65,6 +66,19 @@ def test_what_touches_the_lake_is_never_cached():
     cached = {name for name, option in options.items() if option.get("enableCache")}
     assert cached == {"plan-run", "register-data"}
     assert {"preprocessing", "evaluate-model", "report-run"} <= set(options)
+
+
+def test_every_batch_and_the_registered_data_take_the_key_of_the_run():
+    graphs = [SPEC["root"], *SPEC["components"].values()]
+    tasks = [t for c in graphs for t in c.get("dag", {}).get("tasks", {}).values()]
+    keys = {
+        task["taskInfo"]["name"]: given["componentInputParameter"].rpartition("-")[2]
+        for task in tasks
+        for name, given in task.get("inputs", {}).get("parameters", {}).items()
+        if name in ("kms_key", "encryption_spec_key_name")
+    }
+    steps = ["preprocessing", "model-training", "hyperparameter-tuning", "register-data"]
+    assert keys == dict.fromkeys(steps, "kms_key")
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +150,13 @@ def opened(run, closed, tmp_path_factory):
     return run("gate-open", min_average_precision=OPEN, code_uri=str(code))
 
 
+def plan(pipelines, **changes):
+    """Return what the first task makes of some values."""
+    values = {"pipeline_id": "run-a", "attempt": 1, "lake": "gs://lake", "code_uri": "gs://code"}
+    values |= {"dataset": "bigquery://p.churn", "raw": "raw", "quick_tuning": True}
+    return pipelines.plan_run.python_func(**values | changes)
+
+
 slow = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 
 
@@ -202,11 +223,17 @@ class TestOnThisMachine:
 
     def test_tables_of_a_bucket_have_to_be_in_bigquery(self, pipelines):
         with pytest.raises(ValueError, match=r"bigquery://project\.dataset"):
-            pipelines.plan_run.python_func("run-a", "gs://lake", "gs://code", "churn", "raw", True)
-        plan = pipelines.plan_run.python_func(
-            "run-a", "gs://lake", "gs://code", "bigquery://p.churn", "raw", True
-        )
-        assert plan.table == "bq://p.churn.training_data"
+            plan(pipelines, dataset="churn")
+        assert plan(pipelines).table == "bq://p.churn.training_data"
+
+    def test_the_batches_of_each_attempt_have_names_that_are_free_and_short_enough(self, pipelines):
+        serverless, key = course_module("serverless_batches"), "x" * 46
+        for attempt in (1, 2, 9):
+            ending = plan(pipelines, pipeline_id=key, attempt=attempt).ending
+            name = serverless.batch_id("preprocessing", key, attempt)
+            assert f"preprocessing-{ending}" == name and len(name) <= 63
+        with pytest.raises(ValueError, match="too long for attempt 2"):
+            plan(pipelines, pipeline_id="x" * 48, attempt=2)
 
     def test_a_wrong_key_stops_the_run_before_any_batch(self, run, lake):
         with pytest.raises(RuntimeError, match="plan-run"):

@@ -1,6 +1,7 @@
-"""Everything at once: HTTP request → function → Vertex job → batches → Spark → registered model."""
+"""Everything at once: HTTP request → function → Vertex job → batches → Spark → champion."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -18,14 +19,25 @@ State = aiplatform.gapic.PipelineState
 
 
 @pytest.fixture(scope="module")
-def call(cloud, start_function, lake):
-    """Return a function: call the pipeline function and wait for the job that it starts."""
-    function = start_function(LAKE=str(lake), CODE_URI=str(paths.SCRIPTS))
+def start(start_function, lake):
+    """Return a function: call the pipeline function, perhaps with a key, for a job that it starts."""
+    function = start_function(LAKE=str(lake), DATASET="churn", CODE_URI=str(paths.SCRIPTS))
 
-    def call(**parameters) -> tuple[dict, aiplatform.gapic.PipelineJob]:
-        answer = requests.post(function.url, json={"parameters": parameters}, timeout=600)
+    def start(key: str = "", **parameters) -> dict:
+        headers, body = {"Idempotency-Key": key} if key else {}, {"parameters": parameters}
+        answer = requests.post(function.url, json=body, headers=headers, timeout=600)
         assert answer.status_code == 202, answer.text
-        started = answer.json()
+        return answer.json()
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def call(cloud, start):
+    """Return a function: start a job and wait for its end."""
+
+    def call(*key, **parameters) -> tuple[dict, aiplatform.gapic.PipelineJob]:
+        started = start(*key, **parameters)
         cloud.pipelines.wait(started["job"])
         return started, cloud.pipelines.get_job(started["job"])
 
@@ -103,11 +115,38 @@ def test_its_model_can_be_traced_to_the_raw_file_and_the_scripts(lake, trained):
     }
 
 
-def test_a_failing_spark_step_fails_the_job_and_starts_nothing_after_it(cloud, lake, call):
-    started, job = call(raw="raw/nowhere.csv")
+@pytest.fixture(scope="module")
+def cancelled(cloud, start):
+    """A run that was cancelled as soon as its first batch had got its name."""
+    started, deadline = start("a-bad-night"), time.monotonic() + 120
+    while not batches_of(cloud, started["pipeline_id"]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    cloud.pipelines.cancel_job(started["job"])
+    assert cloud.pipelines.wait(started["job"]).state == State.PIPELINE_STATE_CANCELLED
+    return started
+
+
+@pytest.fixture(scope="module")
+def failed(call, cancelled):
+    """The same run once more, whose first step fails."""
+    return call("a-bad-night", raw="raw/nowhere.csv")
+
+
+def test_a_run_is_repeated_with_a_job_and_batches_of_its_own(cloud, cancelled, failed):
+    started, _ = failed
+    key = cancelled["pipeline_id"]
+    assert started == cancelled | {"job": f"{cancelled['job']}-t2"}
+    assert batches_of(cloud, key) == {
+        "preprocessing": "CANCELLED",
+        f"preprocessing-{key}-t2": "FAILED",
+    }
+
+
+def test_a_failing_spark_step_fails_the_job_and_starts_nothing_after_it(cloud, lake, failed):
+    started, job = failed
     assert job.state == State.PIPELINE_STATE_FAILED
     assert job.error.message
     key = started["pipeline_id"]
-    assert batches_of(cloud, key) == {"preprocessing": "FAILED"}
+    assert not [name for name in batches_of(cloud, key) if "preprocessing" not in name]
     report = course_module("common_utils").run_record(str(lake), key, "pipeline")
     assert report["state"] == "FAILED"

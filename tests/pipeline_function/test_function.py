@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 import requests
+from google.cloud import aiplatform_v1 as vertex
 
 from churnlab import paths
+from tests.cloud import plan_of
 
 # It starts processes; one worker is enough for them.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("function")]
@@ -36,8 +38,12 @@ def job_names(cloud) -> set[str]:
     return {job.name for job in cloud.pipelines.list_jobs(PLACE)}
 
 
+def kept_job(cloud, answer: requests.Response) -> vertex.PipelineJob:
+    return cloud.pipelines.get_job(answer.json()["job"])
+
+
 def values_of(cloud, answer: requests.Response) -> dict:
-    return dict(cloud.pipelines.get_job(answer.json()["job"]).runtime_config.parameter_values)
+    return dict(kept_job(cloud, answer).runtime_config.parameter_values)
 
 
 def test_a_call_starts_the_compiled_pipeline_with_the_settings_of_the_deployment(cloud, function):
@@ -49,13 +55,33 @@ def test_a_call_starts_the_compiled_pipeline_with_the_settings_of_the_deployment
         "project": "demo",
         "location": "us-central1",
         "pipeline_id": pipeline_id,
+        "attempt": 1,
         "lake": "gs://demo-lake",
+        "dataset": "bigquery://demo.churn",
         "code_uri": "gs://demo-code",
         "service_account": "pipeline@demo.iam.gserviceaccount.com",
     }
     job = cloud.pipelines.get_job(answer.json()["job"])
     assert job.service_account == "pipeline@demo.iam.gserviceaccount.com"
     assert job.pipeline_spec["pipelineInfo"]["name"] == "churn-training"
+
+
+@pytest.mark.parametrize("body", [None, " ", {}, {"parameters": {}}])
+def test_an_empty_body_is_a_run_that_the_pipeline_s_first_task_accepts(cloud, function, body):
+    answer = post(function, body)
+    assert answer.status_code == 202
+    plan = plan_of(kept_job(cloud, answer))
+    assert plan.table == "bq://demo.churn.training_data"
+    assert plan.training[-4:] == ["--lake", "gs://demo-lake", "--dataset", "bigquery://demo.churn"]
+    assert plan.ending == answer.json()["pipeline_id"]
+
+
+def test_tables_beside_a_lake_in_a_bucket_are_in_bigquery_or_nothing_starts(cloud, start_function):
+    before, function = job_names(cloud), start_function(DATASET="churn")
+    assert post(function).status_code == 500
+    [line] = [json.loads(line) for line in function.lines()]
+    assert "DATASET is 'churn', not bigquery://project.dataset" in line["message"]
+    assert job_names(cloud) == before
 
 
 def test_the_batches_have_an_account_of_their_own_if_the_deployment_names_one(
@@ -68,8 +94,15 @@ def test_the_batches_have_an_account_of_their_own_if_the_deployment_names_one(
     assert job.service_account == "pipeline@demo.iam.gserviceaccount.com"
 
 
+def test_a_key_that_the_deployment_names_encrypts_the_run_and_its_batches(cloud, start_function):
+    key = "projects/demo/locations/us-central1/keyRings/course/cryptoKeys/data"
+    answer = post(start_function(KMS_KEY=key))
+    assert values_of(cloud, answer)["kms_key"] == key
+    assert cloud.pipelines.get_job(answer.json()["job"]).encryption_spec.kms_key_name == key
+
+
 def test_a_caller_may_set_what_the_deployment_leaves_open(cloud, function):
-    wished = {"min_average_precision": 1, "quick_tuning": True, "dataset": "churn_b"}
+    wished = {"min_average_precision": 1, "quick_tuning": True, "raw": "raw/day=1/july.csv"}
     values = values_of(cloud, post(function, {"parameters": wished}))
     assert {name: values[name] for name in wished} == wished
 
@@ -139,9 +172,9 @@ def test_a_key_that_is_an_id_stays_what_it_is_and_others_sort_before_all_times(f
         ({"params": {}}, "Unknown field 'params'"),
         ({"parameters": []}, "parameters must be an object"),
         ({"parameters": None}, "parameters must be an object"),
-        ({"parameters": {"datset": "x"}}, "parameters.datset is unknown"),
-        ({"parameters": {"dataset": 7}}, "parameters.dataset must be a text"),
-        ({"parameters": {"dataset": None}}, "parameters.dataset must be a text"),
+        ({"parameters": {"row": "x"}}, "parameters.row is unknown"),
+        ({"parameters": {"raw": 7}}, "parameters.raw must be a text"),
+        ({"parameters": {"raw": None}}, "parameters.raw must be a text"),
         ({"parameters": {"quick_tuning": "true"}}, "parameters.quick_tuning must be true or false"),
         ({"parameters": {"quick_tuning": 1}}, "parameters.quick_tuning must be true or false"),
         ({"parameters": {"min_average_precision": True}}, "min_average_precision must be a number"),
@@ -152,6 +185,10 @@ def test_a_key_that_is_an_id_stays_what_it_is_and_others_sort_before_all_times(f
         ('{"parameters": {"min_average_precision": 1e999}}', "must be a number"),
         ({"parameters": {"min_average_precision": 10**400}}, "must be a number"),
         ({"parameters": {"code_uri": "gs://mine"}}, "code_uri is set by the deployment"),
+        ({"parameters": {"lake": "gs://mine"}}, "parameters.lake is set by the deployment"),
+        ({"parameters": {"dataset": "bigquery://my.own"}}, "dataset is set by the deployment"),
+        ({"parameters": {"attempt": 2}}, "attempt is set by the deployment"),
+        ({"parameters": {"kms_key": "mine"}}, "kms_key is set by the deployment"),
         ({"parameters": {"service_account": "me@x.y"}}, "service_account is set by the deployment"),
         ({"parameters": {"pipeline_id": "mine"}}, "pipeline_id is set by the deployment"),
         ({"parameters": {"raw": "x" * 70_000}}, "The body is larger than"),
@@ -162,6 +199,19 @@ def test_a_wrong_body_is_refused_in_words_that_help(cloud, function, body, words
     answer = post(function, body)
     assert answer.status_code == 400
     assert words in answer.json()["error"]
+    assert job_names(cloud) == before
+
+
+OUTSIDE = ["", "/", "/etc/passwd", "gs://other/customers", "file:x", "..", "raw/..", "raw/../../x"]
+OUTSIDE += ["./raw", "raw//x", "raw\\..\\x", "raw/%2e%2e/x", "raw/{a,../b}", "raw/x\n", "raw/.x"]
+
+
+@pytest.mark.parametrize("raw", OUTSIDE)
+def test_a_raw_file_that_may_be_outside_of_the_lake_is_refused(cloud, function, raw):
+    before = job_names(cloud)
+    answer = post(function, {"parameters": {"raw": raw}})
+    assert answer.status_code == 400
+    assert "parameters.raw must be a path below the lake" in answer.json()["error"]
     assert job_names(cloud) == before
 
 
@@ -217,6 +267,57 @@ def test_a_call_that_failed_may_be_repeated_with_its_key(cloud, function):
     assert [answer.status_code for answer in answers] == [503, 202, 200]
 
 
+def end_job(cloud, answer: requests.Response, state: str) -> None:
+    """Let a job, which nobody runs here, have ended."""
+    job = cloud.pipelines._jobs[answer.json()["job"]]
+    job.state = vertex.PipelineState[f"PIPELINE_STATE_{state}"]
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CANCELLED"])
+def test_a_run_that_failed_is_repeated_under_its_key_with_names_of_its_own(cloud, function, state):
+    key = f"repeat-{state}"
+    first = post(function, Idempotency_Key=key)
+    assert plan_of(kept_job(cloud, first)).ending == first.json()["pipeline_id"]
+    for attempt in (2, 3):
+        end_job(cloud, first, state)
+        again = post(function, Idempotency_Key=key)
+        assert again.status_code == 202
+        assert again.json()["pipeline_id"] == first.json()["pipeline_id"]
+        assert again.json()["job"].endswith(f"-t{attempt}")
+        assert plan_of(kept_job(cloud, again)).ending == f"{first.json()['pipeline_id']}-t{attempt}"
+        assert plan_of(kept_job(cloud, again)).training == plan_of(kept_job(cloud, first)).training
+        first = again
+
+
+@pytest.mark.parametrize("state", ["QUEUED", "PENDING", "RUNNING", "CANCELLING", "SUCCEEDED"])
+def test_a_run_that_goes_on_or_has_succeeded_is_not_repeated(cloud, function, state):
+    key = f"kept-{state}"
+    first = post(function, Idempotency_Key=key)
+    end_job(cloud, first, state)
+    again = post(function, Idempotency_Key=key)
+    assert again.status_code == 200
+    assert again.json() == first.json() | {"state": f"PIPELINE_STATE_{state}"}
+
+
+def test_of_many_concurrent_calls_after_a_failure_one_repeats_the_run(cloud, function):
+    end_job(cloud, post(function, Idempotency_Key="all-again"), "FAILED")
+    with ThreadPoolExecutor(8) as callers:
+        answers = list(callers.map(lambda _: post(function, Idempotency_Key="all-again"), range(8)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 7 + [202]
+    [job] = {answer.json()["job"] for answer in answers}
+    assert job.endswith("-t2")
+
+
+def test_a_run_that_fails_again_and_again_is_given_up(cloud, function):
+    for attempt in range(1, 10):
+        answer = post(function, Idempotency_Key="hopeless")
+        assert answer.status_code == 202, attempt
+        end_job(cloud, answer, "FAILED")
+    answer = post(function, Idempotency_Key="hopeless")
+    assert answer.status_code == 400
+    assert "failed 9 times" in answer.json()["error"]
+
+
 def test_a_request_leaves_one_line_of_json_with_its_trace(cloud, function):
     trace = "0af7651916cd43dd8448eb211c80319c"
     before = len(function.lines())
@@ -257,8 +358,8 @@ def test_the_template_may_lie_in_a_bucket(cloud, start_function):
     function = start_function(TEMPLATE="gs://demo-templates/churn.yaml")
     assert post(function).status_code == 500  # not yet
     shutil.copy(paths.SCRIPTS / "training_pipeline.yaml", bucket / "churn.yaml")
-    answer = post(function, {"parameters": {"dataset": "churn_c"}})
-    assert values_of(cloud, answer)["dataset"] == "churn_c"
+    answer = post(function, {"parameters": {"raw": "raw/july"}})
+    assert values_of(cloud, answer)["raw"] == "raw/july"
     (bucket / "churn.yaml").write_text("- no pipeline")
     assert post(function).status_code == 500
     assert not INTERNAL.search(post(function).json()["error"])

@@ -16,6 +16,7 @@ from google.api_core import exceptions
 from google.cloud import scheduler_v1
 
 from churnlab.standins.scheduler import backoff, next_ticks, run_schedule
+from tests.cloud import plan_of
 
 PARENT = "projects/demo/locations/us-central1"
 NAME = f"{PARENT}/jobs/churn-training"
@@ -208,6 +209,7 @@ def test_one_failing_week_still_starts_one_pipeline_by_the_function(cloud, funct
     assert [attempt.status for attempt in again] == [200]
     [started] = cloud.pipelines.list_jobs(PARENT)
     assert started.labels["pipeline_id"].startswith("20261123t060000-")
+    assert plan_of(started).table == "bq://demo.churn.training_data"
 
 
 def test_ticks_follow_the_wall_clock_over_the_change_to_winter_time():

@@ -447,6 +447,18 @@ def test_scoring_with_a_version_that_nobody_registered_says_so(step, chain):
 
 
 @pytest.mark.slow
+def test_a_copy_of_a_lake_scores_with_its_own_model(spark, step, chain, tmp_path):
+    copy = Path(shutil.copytree(chain, tmp_path / "a copy"))
+    aside = chain.rename(chain.with_name("not here"))
+    try:
+        step("batch_scoring", copy, "run-d")
+    finally:
+        aside.rename(chain)
+    scored = read_table(spark, tables(copy), "batch_predictions", "run-d")
+    assert scored.select("model_version").first()[0] == "run-a-training"
+
+
+@pytest.mark.slow
 def test_a_corrupt_model_directory_is_named_and_nothing_is_written(step, chain):
     [model] = (chain / "models" / "run-a-training").iterdir()
     forest = next((model / "stages").glob("*RandomForest*"))

@@ -87,5 +87,4 @@ def test_a_killed_run_leaves_the_old_rows_readable_and_runs_again(spark, lake, p
     sizes = [read_table(spark, dataset, name).count() for name in TABLES]
     assert sizes[0] + sizes[1] == MANY
     assert sizes[1:] == [sizes[1], sizes[1], 0]
-    assert not unfinished.exists()
-    assert [len(attempts(lake, name)) for name in TABLES] == [1, 1, 1, 1]
+    assert unfinished.exists(), "who looks from outside can't tell the dead from the slow"

@@ -371,8 +371,8 @@ def test_an_empty_table_has_no_newest_run_and_no_model(spark, dataset):
     assert read_table(spark, dataset, OUTCOMES).count() == 0
     with pytest.raises(TableNotFoundError, match="has no rows"):
         own_or_newest_run(spark, dataset, OUTCOMES, "run-a")
-    with pytest.raises(common_utils.ModelError, match="has no model"):
-        registered_model(spark, dataset)
+    with pytest.raises(common_utils.ModelError, match="No model is the champion yet"):
+        registered_model(dataset)
 
 
 @pytest.mark.slow

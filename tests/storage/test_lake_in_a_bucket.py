@@ -18,6 +18,7 @@ from common_utils import (
     finished_attempts,
     list_folders,
     names_below,
+    newest_landing,
     read_table,
     read_text,
     review,
@@ -198,17 +199,23 @@ def test_a_bucket_holds_the_rows_that_a_local_run_writes(finished, local_lake, t
 
 @pytest.mark.slow
 def test_the_raw_customers_are_landed_in_the_bucket_as_they_came(finished, raw_file):
-    landed = storage_client().bucket("lake").blob("raw/customers/customers.csv")
+    place = newest_landing(f"{LAKE}/raw/customers").removeprefix(f"{LAKE}/")
+    assert re.fullmatch("raw/customers/_landings/attempt=[0-9]+-[0-9a-f]{6}", place)
+    landed = storage_client().bucket("lake").blob(f"{place}/customers.csv")
     assert landed.download_as_bytes() == raw_file.read_bytes()
     assert json.loads(read_text(f"{LAKE}/raw/customers_source.json"))["rows"] == 400
-    assert not [name for name in objects("raw/") if "landing" in name or "replaced" in name]
+    assert {name for name in objects("raw/") if not name.endswith("/")} == {
+        "raw/customers_source.json",
+        f"{place}/customers.csv",
+        f"{place}/_source.json",
+    }
 
 
 @pytest.mark.slow
 def test_models_metrics_and_records_are_in_the_bucket(finished):
     for entry in review(DATASET, "SELECT * FROM model_registry").to_dict("records"):
-        model, metrics = entry["model_uri"], entry["metrics_uri"]
-        assert model.startswith(f"{LAKE}/models/{entry['model_version']}/attempt=")
+        assert entry["model_uri"].startswith(f"models/{entry['model_version']}/attempt=")
+        model, metrics = (f"{LAKE}/{entry[name]}" for name in ("model_uri", "metrics_uri"))
         stages = list_folders(f"{model}/stages")
         assert [name.partition("_")[2].rpartition("_")[0] for name in stages][-1] == (
             "RandomForestClassifier"
@@ -241,11 +248,12 @@ def test_a_second_run_replaces_its_own_rows_and_nothing_else(finished, tmp_path)
     after = objects()
     assert rows(LAKE, "training_data") == approximately(old)
     assert of_both_runs() == counts
-    ours = re.compile(rf".*pipeline_id={RUN}/step=preprocessing/|runs/{RUN}/preprocessing\.json")
+    ours = re.compile(rf".*pipeline_id={RUN}/step=preprocessing/|runs/{RUN}/preprocessing/")
     assert {n: g for n, g in after.items() if not ours.match(n)} == {
         n: g for n, g in before.items() if not ours.match(n)
     }
     for table in ("training_data", "scoring_input", "scoring_outcomes", "quarantined_rows"):
         folder = f"{DATASET}/{table}/pipeline_id={RUN}/step=preprocessing"
-        [attempt] = list_folders(folder)
-        assert f"{folder}/{attempt}/_SUCCESS".removeprefix(f"{LAKE}/") not in before
+        first, second = list_folders(folder)
+        assert f"{folder}/{first}/_SUCCESS".removeprefix(f"{LAKE}/") in before
+        assert f"{folder}/{second}/_SUCCESS".removeprefix(f"{LAKE}/") in after

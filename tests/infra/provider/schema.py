@@ -72,6 +72,16 @@ WRITER = re.compile(
 SUFFIX = re.compile(r"(List|OutputReference)$")
 
 
+# The one resource of the provider hashicorp/time that infra/ uses, as its documentation has it:
+# https://registry.terraform.io/providers/hashicorp/time/latest/docs/resources/sleep
+TIME_SLEEP = {
+    "id": '"string"',
+    "create_duration": '"string"',
+    "destroy_duration": '"string"',
+    "triggers": '["map","string"]',
+}
+
+
 class SchemaError(Exception):
     """The wheel is not as this module expects it; the message names the place."""
 
@@ -239,6 +249,18 @@ def provider_schema(
     return answer
 
 
+def time_sleep() -> Schema.Block:
+    """Return what may stand in a wait."""
+    return Schema.Block(
+        attributes=[
+            Schema.Attribute(
+                name=name, type=kind.encode(), computed=name == "id", optional=name != "id"
+            )
+            for name, kind in TIME_SLEEP.items()
+        ]
+    )
+
+
 def package_archive() -> Path:
     """Return the npm package inside the installed wheel."""
     found = find_spec("cdktn_provider_google")
@@ -250,5 +272,8 @@ def package_archive() -> Path:
 
 if __name__ == "__main__":
     found = list(modules(package_archive()))
-    Path(sys.argv[1]).write_bytes(provider_schema(found, set(sys.argv[2:])).SerializeToString())
+    answer = provider_schema(found, set(sys.argv[2:]))
+    # One stand-in plays both providers, and has one schema for both.
+    answer.resource_schemas["time_sleep"].block.CopyFrom(time_sleep())
+    Path(sys.argv[1]).write_bytes(answer.SerializeToString())
     print(provider_version(found))

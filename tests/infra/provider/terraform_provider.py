@@ -1,4 +1,4 @@
-"""A stand-in for the plugin terraform-provider-google that knows its schema and nothing else.
+"""A stand-in for the plugins terraform-provider-google and -time that knows their schema and nothing else.
 
 Terraform checks a configuration against the schema itself, all but one thing that it leaves to the
 provider: that nobody sets what only the provider fills. Mocked tests never ask a provider for more,
