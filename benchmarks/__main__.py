@@ -6,17 +6,16 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks import customers, equality, reports, rounds
 from benchmarks.programs import HERE, Program, submit
 from churnlab.errors import CourseError
+from churnlab.screen import report_error, screen, table_of
 
 ALL = (*rounds.STEPS, "start-up", "quality")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-console = Console(width=130, soft_wrap=True)  # the table is as wide in a log as on a screen
+console = screen(width=130, soft_wrap=True)  # the table is as wide in a log as on a screen
 
 
 def chosen_steps(text: str) -> list[str]:
@@ -55,14 +54,13 @@ def run_one(name: str, bench: rounds.Bench, turns: int, around: dict, announce) 
 def show(found: dict[str, dict]) -> None:
     """Print the table of steps, the other benchmarks, and a profile of what falls short."""
     if rows := reports.table_rows(found):
-        table = Table(title="Medians; in brackets the least and largest ratio", box=box.SIMPLE)
-        for name in reports.HEAD:
-            table.add_column(name, no_wrap=True)
-        for row in rows:
-            table.add_row(*row)
+        title = "Medians; in brackets the least and largest ratio"
+        table = table_of(reports.HEAD, rows, title=title, box=box.SIMPLE)
+        for column in table.columns:
+            column.no_wrap = True
         console.print(table)
     for line in reports.remarks(found):
-        console.print(line, highlight=False)
+        console.print(line)
 
 
 @app.command()
@@ -96,21 +94,21 @@ def main(
         with tempfile.TemporaryDirectory(prefix="churnlab-bench-") as place:
             folder = Path(place)
             data = customers.land(folder / "raw-lake", submit, rows)
-            console.print(f"{data['label']}: {data['rows']:,} rows", highlight=False)
+            console.print(f"{data['label']}: {data['rows']:,} rows")
             bench = rounds.Bench(folder, folder / "raw-lake", submit, quick, same_settings)
             settings = "the course's settings" if same_settings else "PySpark's defaults"
             for name in names:
                 turns = tuning_rounds if name == "tuning" and tuning_rounds else number
                 around = reports.circumstances(data, quick, settings)
                 report = run_one(name, bench, turns, around, console.print)
-                console.print(f"Written: {reports.write(report, output)}", highlight=False)
+                console.print(f"Written: {reports.write(report, output)}")
     except CourseError as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False)
+        report_error(error.problem, error.mend)
         raise typer.Exit(1) from None
     found = {name: report for name, report in reports.read(output).items() if name in names}
     show(found)
     if differences := reports.unequal(found.values()):
-        Console(stderr=True).print("error: the sides differ in\n" + "\n".join(differences))
+        report_error("the sides differ in\n" + "\n".join(differences))
         raise typer.Exit(1)
 
 

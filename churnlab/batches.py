@@ -15,6 +15,7 @@ from churnlab import paths
 from churnlab.cloud.refusals import explain
 from churnlab.errors import CourseError
 from churnlab.library import course_module
+from churnlab.runner import find_notebooks, typed_parameters
 from churnlab.submit import find_script
 
 
@@ -73,6 +74,7 @@ def plan_step(
     """Return the batch of a step with its options. Raises CourseError for what is missing."""
     script = find_script(step).stem
     options = read_options(arguments)
+    typed_parameters(find_notebooks([script]), options)  # the batch would say it minutes later
     serverless = course_module("serverless_batches")
     if target.on == "local":
         target = target.for_this_machine()

@@ -1,6 +1,7 @@
 """The command line: `churnlab --help`."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -10,12 +11,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from churnlab import paths
 from churnlab.cloud.commands import app as cloud
 from churnlab.errors import CourseError
+from churnlab.screen import report_error, say, screen, table_of
 
 
 class Place(StrEnum):
@@ -32,8 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cloud, name="cloud")
-console = Console()
-errors = Console(stderr=True)
 debugging = False
 
 
@@ -52,14 +50,14 @@ def setup() -> None:
     from churnlab.class_archive import ensure_archive
     from churnlab.spark_home import CLASS_ARCHIVE, configure_spark
 
-    console.print(f"Spark settings are in {configure_spark()}", highlight=False)
+    say(f"Spark settings are in {configure_spark()}")
     try:
         if ensure_archive():
             configure_spark()  # now they know the archive
         text = f"Spark's classes are in {CLASS_ARCHIVE}"
     except CourseError as error:
         text = f"Spark will start a little later: {error.problem} {error.mend}"
-    console.print(text, highlight=False, soft_wrap=True, markup=False)
+    say(text)
 
 
 @app.command()
@@ -68,7 +66,7 @@ def doctor() -> None:
     from churnlab.doctor import examine, findings_table, healthy
 
     findings = list(examine())
-    console.print(findings_table(findings))
+    screen().print(findings_table(findings))
     healthy(findings)
 
 
@@ -86,7 +84,7 @@ def export(
     changed = export_all(paths.NOTEBOOKS, paths.SCRIPTS, check)
     changed += export_pipeline(paths.SCRIPTS, check)
     changed += export_tables(paths.INFRA, check)
-    console.print(f"Written: {', '.join(changed)}" if changed else "Scripts match the notebooks.")
+    say(f"Written: {', '.join(changed)}" if changed else "Scripts match the notebooks.")
 
 
 @app.command()
@@ -105,10 +103,12 @@ def run(
     lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
 ) -> None:
     """Run notebooks in order, from fresh kernels, and keep the executed copies for the book."""
-    from churnlab.runner import find_notebooks, run_course
+    from churnlab.parameters import assignments
+    from churnlab.runner import find_notebooks, run_course, typed_parameters
 
-    parameters = dict(_assignment(text) for text in parameter or [])
-    chosen = {path.stem for path in find_notebooks(modules or [])}
+    notebooks = find_notebooks(modules or [])
+    parameters = typed_parameters(notebooks, assignments(parameter or []))
+    chosen = {path.stem for path in notebooks}
     if "03-customer-data" in chosen:
         parameters |= {"source": _data_source(data)} | ({"rows": rows} if rows else {})
     if "06-hyperparameter-tuning" in chosen and quick:
@@ -117,13 +117,12 @@ def run(
         modules or [],
         parameters,
         str(Path(lake).resolve()) if lake and "://" not in lake else lake or paths.lake(),
-        announce=lambda name: console.print(f"[bold]{name}[/]"),
+        announce=lambda name: say(name, style="bold"),
         progress=sys.stderr.isatty(),
     )
-    table = Table("Module", "Seconds", "Result", title="What ran", title_justify="left")
-    for module in runs:
-        table.add_row(module.name, f"{module.seconds:.0f}", module.headline)
-    console.print(table)
+    rows = [(module.name, f"{module.seconds:.0f}", module.headline) for module in runs]
+    columns = ("Module", "Seconds", "Result")
+    screen().print(table_of(columns, rows, title="What ran", title_justify="left"))
 
 
 @app.command(
@@ -148,10 +147,10 @@ def run_script(
             arguments += ["--pipeline-id", common_utils().new_pipeline_id()]
         if "--lake" not in given:
             arguments += ["--lake", paths.lake()]
-    errors.print(f"spark-submit {step} {' '.join(arguments)}", style="dim", highlight=False)
+    say(f"spark-submit {step} {' '.join(arguments)}", style="dim", stderr=True)
     finished = submit.run_script(step, arguments)
     if finished.returncode:
-        errors.print(f"{step} ended with status {finished.returncode}.", style="red")
+        say(f"{step} ended with status {finished.returncode}.", style="red", stderr=True)
         raise typer.Exit(finished.returncode)
 
 
@@ -196,7 +195,7 @@ def submit(
     batch = submit_step(step, list(context.args), target, ttl_minutes, attempt)
     with contextlib.closing(batch):  # an interrupt, wherever it comes, cancels it
         for state, text in batch:
-            console.print(f"{state} {text}".rstrip(), highlight=False, markup=False)
+            say(f"{state} {text}".rstrip())
 
 
 @app.command()
@@ -208,11 +207,9 @@ def sql(
     """Answer a review query over the tables of the lake."""
     from churnlab.review import answer
 
-    frame = answer(query, dataset, lake or paths.lake())
-    table = Table(*map(str, frame.columns))
-    for row in frame.itertuples(index=False):
-        table.add_row(*map(str, row))
-    console.print(table)
+    found = answer(query, dataset, lake or paths.lake())
+    rows = zip(*(column.to_pylist() for column in found.columns), strict=True)
+    screen().print(table_of(found.column_names, rows))
 
 
 @app.command()
@@ -229,11 +226,8 @@ def promote(
     from churnlab.promotion import promote as decide
 
     row, run = decide(version, reason, by, lake or paths.lake(), dataset)
-    console.print(
+    say(
         f"{row['model_version']} is the champion, says {row['changed_by']} in run {run}.",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
     )
 
 
@@ -250,17 +244,17 @@ def lineage(
     from churnlab.lineage import trace
 
     found = trace(lake or paths.lake(), dataset, pipeline_id)
-    table = Table("What", "Made from")
-    for name, label in found.labels.items():
-        sources = [found.labels[a].split("\n")[0] for a, b in found.edges if b == name]
-        table.add_row(label, "\n".join(sources), end_section=True)
-    console.print(table)
+    rows = [
+        (label, "\n".join(found.labels[a].split("\n")[0] for a, b in found.edges if b == name))
+        for name, label in found.labels.items()
+    ]
+    screen().print(table_of(("What", "Made from"), rows, show_lines=True))
     if picture:
         from churnlab.pictures import draw_graph
 
         title = f"What {pipeline_id} was made from"
         draw_graph(found.edges, title, labels=found.labels, width=26).savefig(picture)
-        console.print(f"Drawn: {picture}", highlight=False)
+        say(f"Drawn: {picture}")
 
 
 @app.command()
@@ -273,7 +267,7 @@ def lab(
     from churnlab.lab import start_lab
 
     for kept in write_learner_copies(paths.NOTEBOOKS, paths.LAB).kept:
-        console.print(f"{kept}: you changed it, so it stays. Rename it for a fresh copy.")
+        say(f"{kept}: you changed it, so it stays. Rename it for a fresh copy.")
     raise typer.Exit(start_lab(port, browser, paths.ROOT))
 
 
@@ -282,7 +276,7 @@ def book() -> None:
     """Build the book from the executed notebooks."""
     from churnlab.book import build
 
-    console.print(f"The book is at {build()}", highlight=False)
+    say(f"The book is at {build()}")
 
 
 @app.command()
@@ -296,7 +290,7 @@ def up(
     with stand_ins(paths.BUILD / "cloud", **ports) as addresses:
         for name, value in addresses.variables().items():
             print(f"export {name}={value}", flush=True)
-        errors.print("The stand-ins run. Ctrl-C ends them and their batches.", style="dim")
+        say("The stand-ins run. Ctrl-C ends them and their batches.", style="dim", stderr=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
@@ -314,7 +308,7 @@ def airflow(
     from churnlab.airflow import register_kernel, serve_airflow
 
     def announce(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True)
+        say(text)
 
     if kernel:
         announce(f"The kernel of notebook 12 is in {register_kernel()}")
@@ -339,19 +333,7 @@ def serve(port: Annotated[int, typer.Option(help="The port to listen on.")] = 80
     """Serve the built book on this machine only."""
     from churnlab.book import serve as serve_book
 
-    serve_book(port, announce=lambda url: console.print(f"The book is at {url} (Ctrl-C ends)"))
-
-
-def _assignment(text: str) -> tuple[str, object]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise CourseError(f"{text!r} is not a parameter.", "Write name=value.")
-    for convert in (int, float):
-        try:
-            return name, convert(value)
-        except ValueError:
-            continue
-    return name, {"true": True, "false": False}.get(value.lower(), value)
+    serve_book(port, announce=lambda url: say(f"The book is at {url} (Ctrl-C ends)"))
 
 
 def _data_source(data: str) -> str:
@@ -365,22 +347,29 @@ def _data_source(data: str) -> str:
 
 
 def main() -> None:
-    """Run the command line; an error is one clear line and a non-zero status."""
+    """Run the command line; an expected error is one clear line and a non-zero status."""
     try:
         app()
-    except CourseError as error:
-        if debugging:
+    except Exception as error:
+        if debugging or os.environ.get("CHURNLAB_DEBUG"):
             raise
-        errors.print(f"[red]error:[/] {error.problem}", highlight=False)
-        if error.mend:
-            errors.print(error.mend, highlight=False)
-        sys.exit(1)
-    except (subprocess.CalledProcessError, OSError) as error:
-        if debugging:
+        problem, mend = explained(error)
+        if not problem:
             raise
-        errors.print(f"[red]error:[/] {error}", highlight=False)
-        errors.print("`churnlab doctor` checks this machine; --debug shows the trace.")
+        report_error(problem, mend)
         sys.exit(1)
+
+
+def explained(error: Exception) -> tuple[str, str]:
+    """Return what is said of an expected error, and the mend; empty texts for any other."""
+    if isinstance(error, CourseError):
+        return error.problem, error.mend
+    library = sys.modules.get("common_utils")  # only a command that needs the library has it
+    if library and (reason := library.expected_reason(error)):
+        return reason, ""
+    if isinstance(error, subprocess.CalledProcessError | OSError):
+        return str(error), "`churnlab doctor` checks this machine; --debug shows the trace."
+    return "", ""
 
 
 if __name__ == "__main__":

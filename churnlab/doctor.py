@@ -11,12 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from churnlab import class_archive, paths, spark_home
 from churnlab.errors import CourseError
 from churnlab.library import common_utils
+from churnlab.screen import table_of
 
 GIB = 1024**3
 
@@ -150,12 +151,9 @@ def check_port(port: int, use: str) -> Finding:
 
 def findings_table(findings: list[Finding]) -> Table:
     """Return findings as a table, worst colours for the worst."""
-    table = Table("Check", "State", "Found", "Mend", box=None, pad_edge=False)
     colour = {"ok": "green", "warning": "yellow", "trouble": "red"}
-    for finding in findings:
-        state = f"[{colour[finding.state]}]{finding.state}[/]"
-        table.add_row(finding.check, state, escape(finding.detail), escape(finding.mend))
-    return table
+    rows = [(f.check, Text(f.state, colour[f.state]), f.detail, f.mend) for f in findings]
+    return table_of(("Check", "State", "Found", "Mend"), rows, box=None, pad_edge=False)
 
 
 def healthy(findings: list[Finding]) -> None:

@@ -5,7 +5,8 @@ The rules, which `book/how-to-use.md` explains to readers:
 * the cell tagged ``parameters`` becomes the options (``pipeline_id`` → ``--pipeline-id``);
 * functions, classes, imports and UPPER_CASE constants go to module level, the rest into ``main()``;
 * cells tagged ``book-only``, ``exercise`` or ``solution`` stay on the page;
-* a notebook without a parameters cell is a library: functions and constants only.
+* a notebook without a parameters cell is a library: functions and constants only;
+* a program that imports from the library runs its ``main()`` by the library's ``run_program``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pathlib import Path
 import nbformat
 from nbconvert.exporters import PythonExporter
 
-from churnlab.errors import CourseError
+from churnlab.parameters import ExportError, Parameter, read_parameters
 
 PAGE_TAGS = {"book-only", "exercise", "solution", "injected-parameters"}
 KNOWN_TAGS = PAGE_TAGS | {
@@ -38,27 +39,8 @@ KNOWN_TAGS = PAGE_TAGS | {
     "remove-output",
     "remove-cell",
 }
-TYPES = {"str": str, "int": int, "float": float, "bool": bool}
+LIBRARY = "common_utils"
 LINE_LENGTH = 100
-
-
-class ExportError(CourseError):
-    """A notebook breaks a rule of the export; names the notebook, the cell and the mend."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One line of the parameters cell: ``name: type = default  # help``."""
-
-    name: str
-    type: str
-    default: str | int | float | bool
-    help: str
-
-    @property
-    def required(self) -> bool:
-        """The notebook finds an empty string's value itself; a script has to be told."""
-        return self.default == "" and self.type == "str"
 
 
 @dataclass
@@ -75,49 +57,6 @@ class Script:
 def script_name(notebook_name: str) -> str:
     """Return the module name of a notebook: ``05-model-training`` → ``model_training``."""
     return re.sub(r"^\d+-", "", notebook_name).replace("-", "_")
-
-
-def read_parameters(source: str, where: str = "parameters cell") -> list[Parameter]:
-    """Parse the source of a parameters cell.
-
-    Raises ExportError for anything but ``name: type = literal  # help`` lines.
-    """
-    comments = {
-        token.start[0]: token.string.lstrip("#").strip()
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type == tokenize.COMMENT
-    }
-    parameters = []
-    for node in ast.parse(source).body:
-        line = f"{where}, line {node.lineno}"
-        if not (
-            isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value
-        ):
-            raise ExportError(f"{line}: not a parameter.", "Write `name: type = literal  # help`.")
-        name, type_name = node.target.id, ast.unparse(node.annotation)
-        if type_name not in TYPES:
-            raise ExportError(
-                f"{line}: {name} has the type {type_name}.", f"Use one of {', '.join(TYPES)}."
-            )
-        try:
-            default = ast.literal_eval(node.value)
-        except ValueError:
-            raise ExportError(
-                f"{line}: the default of {name} is computed.", "Write a literal; compute below."
-            ) from None
-        if type(default) is int and type_name == "float":
-            default = float(default)
-        if type(default) is not TYPES[type_name]:
-            raise ExportError(
-                f"{line}: the default of {name}, {default!r}, is not a {type_name}.",
-                "Mend the type or the default.",
-            )
-        if not comments.get(node.end_lineno):
-            raise ExportError(
-                f"{line}: {name} has no help.", "End the line with `# what it is`: --help shows it."
-            )
-        parameters.append(Parameter(name, type_name, default, comments[node.end_lineno]))
-    return parameters
 
 
 class PySparkScriptExporter(PythonExporter):
@@ -311,6 +250,10 @@ def _library(script: Script, name: str) -> str:
 
 def _program(script: Script, name: str) -> str:
     imports = dict.fromkeys(["import argparse", *script.imports])
+    # The library's own way to run a program: an expected error is one line, without a trace.
+    guarded = any(f"from {LIBRARY} import" in line for line in script.imports)
+    if guarded:
+        imports[f"from {LIBRARY} import run_program"] = None
     used = {n.id for n in ast.walk(ast.parse("\n".join(script.body))) if isinstance(n, ast.Name)}
     unpack = [f"    {p.name} = options.{p.name}" for p in script.parameters if p.name in used]
     main = [
@@ -328,7 +271,7 @@ def _program(script: Script, name: str) -> str:
         *([BOOLEAN] if any(p.type == "bool" for p in script.parameters) else []),
         _argument_parser(script.parameters),
         "\n".join(main),
-        'if __name__ == "__main__":\n    main()',
+        f'if __name__ == "__main__":\n    {"run_program(main)" if guarded else "main()"}',
     ]
     return "\n\n\n".join(parts) + "\n"
 

@@ -14,14 +14,15 @@ from pathlib import Path
 import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError
-from papermill.inspection import inspect_notebook
 
 from churnlab import paths, spark_home
 from churnlab.environment import environment_with
 from churnlab.errors import CourseError
 from churnlab.library import common_utils
+from churnlab.parameters import read_parameters, read_value
 
 SHOWN_VERSIONS = ("pyspark", "pandas", "pyarrow", "scikit-learn", "papermill", "jupyter-book")
+JAVA_TRACE = "\n\tat "  # where a Java exception's message ends
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def run_notebook(
     Only parameters that the notebook declares are handed over. A run that fails raises
     CourseError, leaves an earlier executed copy alone and its own beside it.
     """
-    declared = inspect_notebook(str(notebook))
+    declared = declared_parameters(notebook)
     partial = output.with_suffix(".failed.ipynb")
     output.parent.mkdir(parents=True, exist_ok=True)
     raw = os.environ.get("CHURNLAB_RAW_CSV", "")
@@ -85,8 +86,10 @@ def run_notebook(
                 extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )
     except PapermillExecutionError as error:
+        said = common_utils().expected_reason(OSError(error.evalue))  # such as a full disk
+        said = said or f"{error.ename}: {' '.join(error.evalue.partition(JAVA_TRACE)[0].split())}"
         raise CourseError(
-            f"{notebook.name}, cell {error.cell_index + 1}: {error.ename}: {error.evalue}",
+            f"{notebook.name}, cell {error.cell_index + 1}: {said}",
             f"The run up to there is in {partial}.",
         ) from error
     partial.replace(output)
@@ -99,17 +102,28 @@ def module_run(executed: Path, seconds: float) -> ModuleRun:
     return ModuleRun(executed.stem, _title(notebook), seconds, glued(notebook, "headline"))
 
 
-def check_parameters(notebooks: list[Path], parameters: dict) -> None:
-    """Raise CourseError for a parameter that none of the notebooks declares.
+def declared_parameters(notebook: Path) -> dict[str, str]:
+    """Return the names of a notebook's parameters, each with its type as the cell writes it."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    sources = [c.source for c in cells if "parameters" in c.metadata.get("tags", [])]
+    return {p.name: p.type for source in sources for p in read_parameters(source, notebook.name)}
 
-    Papermill takes unknown names without a word, and the default would run instead.
+
+def typed_parameters(notebooks: list[Path], texts: dict[str, str]) -> dict:
+    """Return parameters with the types that the notebooks declare, read as the scripts read them.
+
+    Raises CourseError for a value of another type, and for a parameter that no notebook declares:
+    papermill takes unknown names without a word, and the default would run instead.
     """
-    declared = {name for path in notebooks for name in inspect_notebook(str(path))}
-    if unknown := sorted(set(parameters) - declared):
+    declared = {
+        name: kind for path in notebooks for name, kind in declared_parameters(path).items()
+    }
+    if unknown := sorted(set(texts) - set(declared)):
         raise CourseError(
             f"No module to run has the parameter {', '.join(unknown)}.",
             f"They have {', '.join(sorted(declared))}.",
         )
+    return {name: read_value(name, text, declared[name]) for name, text in texts.items()}
 
 
 def glued(notebook: nbformat.NotebookNode, name: str) -> str:
@@ -153,8 +167,8 @@ def run_course(
 ) -> list[ModuleRun]:
     """Run the wanted modules in order under one pipeline id; ``announce`` is called before each."""
     notebooks = find_notebooks(wanted)
-    check_parameters(notebooks, parameters)
     parameters = {"pipeline_id": common_utils().new_pipeline_id(), "lake": lake} | parameters
+    common_utils().check_pipeline_id(parameters["pipeline_id"])
     started, runs = datetime.now(UTC), []
     for notebook in notebooks:
         announce(notebook.stem)

@@ -30,6 +30,7 @@ from common_utils import (
     read_table,
     read_text,
     registered_model,
+    run_program,
     unreadable_model,
     write_tables,
 )
@@ -283,7 +284,7 @@ def main(arguments: list[str] | None = None) -> None:
     # method gets a number of its own, and a probability from everything else we know.
     judged = judge(raw, labelled=False, known_categories=False).cache()
     totals = judged.agg(F.count("*").alias("rows"), F.count("reason").alias("quarantined")).first()
-    check_share(totals["rows"], totals["quarantined"], max_quarantined, customers)
+    check_share(totals["rows"], totals["quarantined"], max_quarantined, customers, judged)
 
     nodes, labels = read_forest(entry, lake)
 
@@ -329,4 +330,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -46,6 +46,45 @@ class ModelError(StepError):
     """The model registry or a stored model can't be used."""
 
 
+def expected_reason(error: Exception) -> str:
+    """Return what is said of an error that its reader can mend, or "" for any other error."""
+    if "No space left on device" in str(error):
+        return "The disk is full. Free some of it (`df -h` shows which), or name another --lake."
+    google = {k.__name__ for k in type(error).__mro__} & {"GoogleAPIError", "GoogleAuthError"}
+    return str(error) if google or isinstance(error, StepError) else ""
+
+
+def run_program(main) -> None:
+    """Run ``main``; an expected error ends the process with one line and status 1.
+
+    CHURNLAB_DEBUG=1 in the environment shows the trace instead.
+    """
+    try:
+        main()
+    except Exception as error:
+        reason = expected_reason(error)
+        if not reason or os.environ.get("CHURNLAB_DEBUG"):
+            raise
+        if session := SparkSession.getActiveSession():
+            session.stop()
+        sys.exit(f"error: {' '.join(reason.split())}")
+
+
+def check_parameters(names: dict) -> None:
+    """Check a page's parameters, the annotated of its ``names``, against their types.
+
+    A whole number is taken for a float. Raises StepError for any other value of another type.
+    """
+    for name, kind in names["__annotations__"].items():
+        if kind is float and type(names[name]) is int:
+            names[name] = float(names[name])
+        if type(names[name]) is not kind:
+            raise StepError(
+                f"The parameter {name} is {names[name]!r}, which is no {kind.__name__}. Write "
+                "true or false for a bool; papermill's -r hands a text over as it is."
+            )
+
+
 PIPELINE_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?")
 
 
@@ -221,6 +260,31 @@ def raw_files(uri: str) -> list[str]:
     return names
 
 
+SIGNATURES = {
+    b"\x1f\x8b": "it is compressed by gzip. Unpack it",
+    b"PK\x03\x04": "it is a ZIP archive or an Excel workbook. Unpack it, or save the sheet as CSV",
+    b"PAR1": "it is a Parquet file. Write it as CSV",
+    b"\xff\xfe": "it is UTF-16 text. Save it as UTF-8 (`iconv -f UTF-16 -t UTF-8`)",
+    b"\xfe\xff": "it is UTF-16 text. Save it as UTF-8 (`iconv -f UTF-16 -t UTF-8`)",
+}
+
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+
+
+def other_kind(start: bytes) -> str:
+    """Return what a file is by its first bytes, and the mend, or "" for text with commas."""
+    for signature, kind in SIGNATURES.items():
+        if start.startswith(signature):
+            return kind
+    line = start.partition(b"\n")[0].decode("utf-8", errors="replace")
+    if "\0" in line:
+        return "its header holds zero bytes: it is UTF-16, or no text at all. Save it as UTF-8"
+    for separator, name in SEPARATORS.items():
+        if line.count(separator) > line.count(","):
+            return f"its columns are separated by {name}. Separate them by commas"
+    return ""
+
+
 def read_header(uri: str, columns: tuple[str, ...]) -> list[str]:
     """Return the raw columns in the order of the file.
 
@@ -230,7 +294,10 @@ def read_header(uri: str, columns: tuple[str, ...]) -> list[str]:
     orders = []
     for name in raw_files(uri):
         with files.open_input_stream(name) as stream:
-            line = stream.read(65536).decode("utf-8-sig", errors="replace").partition("\n")[0]
+            start = stream.read(65536)
+        if kind := other_kind(start):
+            raise DataContractError(f"{name} breaks the data contract: {kind}.")
+        line = start.decode("utf-8-sig", errors="replace").partition("\n")[0]
         header = [column.strip().strip('"') for column in line.strip().split(",")]
         problems = [f"lacks {c}" for c in columns if c not in header]
         problems += [f"repeats {c}" for c in sorted(set(header)) if header.count(c) > 1]
@@ -366,14 +433,29 @@ def clean(judged: DataFrame, labelled: bool = True) -> DataFrame:
     return good.select("customer_id", *CATEGORIES, *AMOUNTS, *label)
 
 
-def check_share(rows: int, quarantined: int, limit: float, source: str) -> None:
-    """Raise DataContractError if there are no rows, or too many bad ones."""
+def worst_rule(judged: DataFrame) -> str:
+    """Return the rule that most rows break, how many do, and an example; one job."""
+    bad = judged.where("reason IS NOT NULL")
+    example = F.min_by(F.struct(*bad.columns), "raw_text").alias("example")
+    rules = bad.groupBy("reason").agg(F.count("*").alias("rows"), example)
+    reason, rows, row = rules.orderBy(F.desc("rows"), "reason").first()
+    column = reason.partition(" ")[0]  # most rules begin with one
+    value = (row[column] if column in bad.columns else row["raw_text"]) or ""
+    return f"{rows} times {reason}, as in {value[:80]!r}"
+
+
+def check_share(rows: int, quarantined: int, limit: float, source: str, judged=None) -> None:
+    """Raise DataContractError if there are no rows, or too many bad ones.
+
+    ``judged`` has the rows, for an example in the message.
+    """
     if rows == 0:
         raise DataContractError(f"{source} holds no customers. Land the data again.")
     if quarantined / rows > limit:
+        most = f", most often {worst_rule(judged)}" if judged is not None else ""
         raise DataContractError(
             f"{quarantined} of {rows} rows of {source} break the data contract, more than the "
-            f"limit of {limit:.0%}. Mend the file, or accept the loss by --max-quarantined."
+            f"limit of {limit:.0%}{most}. Mend the file, or accept the loss by --max-quarantined."
         )
 
 
@@ -743,26 +825,81 @@ def own_or_newest_run(spark: SparkSession, dataset: str, name: str, pipeline_id:
     return run
 
 
-def review(dataset: str, sql: str):
-    """Return the answer of a BigQuery SQL query over a dataset's tables, as a pandas DataFrame."""
+def one_query(sql: str):
+    """Return the one query of a text in BigQuery's dialect. Raises StepError for anything else."""
+    import sqlglot
+    from sqlglot import exp
+
+    found = [s for s in sqlglot.parse(sql, read="bigquery") if s and type(s) is not exp.Semicolon]
+    if len(found) == 1 and isinstance(found[0], exp.Query):
+        return found[0]
+    what = f"{len(found)} statements" if found[1:] else found[0].key.upper() if found else "nothing"
+    raise StepError(f"A review is one query, SELECT or WITH, and this is {what}. Ask one.")
+
+
+def in_dataset(query, dataset: str):
+    """Return a query with its tables named alone. Raises StepError for another dataset's table."""
+    from sqlglot import exp
+
+    name, tables = dataset.rpartition("/")[2], list(query.find_all(exp.Table))
+    aliases = {table.alias for table in tables}  # an alias's array is no table
+    for table in tables:
+        if table.db == name:
+            table.set("db", None)
+            table.set("catalog", None)
+        elif table.db and table.db not in aliases:
+            raise StepError(f"{table.db}.{table.name} is not in the dataset {name} of this review.")
+    return query
+
+
+def whole_numbers(answer: pa.Table) -> pa.Table:
+    """Return an answer with sums of whole numbers as INT64 and other decimals as FLOAT64."""
+    kinds = [
+        field.type
+        if not pa.types.is_decimal(field.type)
+        else pa.float64()
+        if field.type.scale
+        else pa.int64()
+        for field in answer.schema
+    ]
+    return answer.cast(pa.schema(list(zip(answer.column_names, kinds, strict=True))))
+
+
+def as_frame(answer: pa.Table) -> pd.DataFrame:
+    """Return an answer as a pandas DataFrame in which a whole number stays one beside NULL."""
+    frame = answer.to_pandas()
+    for number, column in enumerate(answer.columns):
+        if pa.types.is_integer(column.type) and column.null_count:
+            frame.isetitem(number, pd.array(column.to_pylist(), "Int64"))
+    return frame
+
+
+def ask(dataset: str, sql: str) -> pa.Table:
+    """Return the answer of a BigQuery SQL query over a dataset's tables. Raises StepError."""
     if dataset.startswith("bigquery://"):
         from google.cloud import bigquery
 
         name = dataset.removeprefix("bigquery://")
         config = bigquery.QueryJobConfig(default_dataset=name)
         answer = bigquery.Client(project=name.split(".")[0]).query(sql, job_config=config).result()
-        return answer.to_arrow(create_bqstorage_client=False).to_pandas()
+        return answer.to_arrow(create_bqstorage_client=False)
     import duckdb
     import pyarrow.dataset as ds
-    import sqlglot
 
+    query = in_dataset(one_query(sql), dataset).sql("duckdb")
     connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
     for table in list_folders(dataset):
         folders = finished_attempts(dataset, table)
         parts = [ds.dataset(path, filesystem=files) for files, path in map(filesystem, folders)]
         if parts:
             connection.register(table, ds.dataset(parts))
-    return connection.sql(sqlglot.transpile(sql, read="bigquery", write="duckdb")[0]).df()
+    return whole_numbers(connection.sql(query).to_arrow_table())
+
+
+def review(dataset: str, sql: str) -> pd.DataFrame:
+    """Return the answer of a BigQuery SQL query as a pandas DataFrame. Raises StepError."""
+    return as_frame(ask(dataset, sql))
 
 
 def contract_rows(spark: SparkSession) -> DataFrame:
@@ -949,6 +1086,21 @@ def calibration(bins, groups: int = 10) -> list[tuple[float, float, float]]:
 def fold_column(repeat: int = 0, folds: int = 5) -> F.Column:
     """Return the customer's fold in [0, folds); another ``repeat`` sorts the customers anew."""
     return hash_bucket("customer_id", f"fold-{repeat}", folds)
+
+
+def check_classes(rows: DataFrame, folds: int = 5) -> None:
+    """Raise DataContractError if the test or a fold of the training has not both classes; one job.
+
+    ``rows`` has customer_id, split and label, and should be cached.
+    """
+    place = F.when(F.col("split") == "train", fold_column(0, folds)).otherwise(F.col("split"))
+    found = F.collect_set(F.struct(place, "label"))
+    groups, customers, churners = rows.agg(found, F.count("*"), F.sum("label")).first()
+    if len(groups) < 2 * (folds + 1):
+        raise DataContractError(
+            f"{customers} customers, {churners or 0:.0f} of them churners, are too few to train "
+            f"on: each of {folds} folds and the test need some of both. Preprocess more customers."
+        )
 
 
 def cross_validate(

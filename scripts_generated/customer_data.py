@@ -37,6 +37,7 @@ from common_utils import (
     provenance,
     raw_files,
     read_raw,
+    run_program,
     write_text,
 )
 from pyspark.sql import DataFrame, SparkSession
@@ -639,4 +640,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

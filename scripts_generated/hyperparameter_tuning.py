@@ -13,6 +13,7 @@ import pandas as pd
 from common_utils import (
     Candidate,
     cheapest_threshold,
+    check_classes,
     check_lake,
     check_pipeline_id,
     close_run,
@@ -28,6 +29,7 @@ from common_utils import (
     probability_metrics,
     publish_candidate,
     read_table,
+    run_program,
     score_bins,
     with_probability,
     write_table,
@@ -292,8 +294,10 @@ def main(arguments: list[str] | None = None) -> None:
     features = PipelineModel(feature_stages(spark))
     rows = featurise(features, customers, partitions)
 
-    # Each training customer gets a fold, and the test customers wait.
+    # Each training customer gets a fold, and the test customers wait. A fold without churners could
+    # not judge anything, so the step looks for some of both first.
     folds = 3 if quick else 5
+    check_classes(rows, folds)
     train = rows.where("split = 'train'").withColumn("fold", fold_column(0, folds)).cache()
     test = rows.where("split = 'test'")
 
@@ -368,4 +372,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -10,6 +10,7 @@ from common_utils import (
     Candidate,
     StepError,
     cheapest_threshold,
+    check_classes,
     check_lake,
     check_pipeline_id,
     close_run,
@@ -23,6 +24,7 @@ from common_utils import (
     own_or_newest_run,
     publish_candidate,
     read_table,
+    run_program,
     score_bins,
     with_probability,
 )
@@ -144,9 +146,11 @@ def main(arguments: list[str] | None = None) -> None:
 
     # The features are computed once and cached. Everything below, cross-validation included, reads
     # the same vectors: the stages know the contract and learn nothing from a customer, so there is
-    # nothing to repeat per fold.
+    # nothing to repeat per fold. With too few customers, or none who left, the step stops here and
+    # says so.
     features = PipelineModel(feature_stages(spark))
     rows = featurise(features, customers, partitions)
+    check_classes(rows)
     train, test = rows.where("split = 'train'"), rows.where("split = 'test'")
 
     # A forest
@@ -234,4 +238,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -214,9 +214,15 @@ def id_of_key(key: str) -> str:
 def id_of_tick(job: str, scheduled: str) -> str:
     """Return the run of a tick of Cloud Scheduler: of a job at a scheduled time."""
     try:
-        time = datetime.fromisoformat(scheduled).astimezone(UTC)
+        time = datetime.fromisoformat(scheduled)
+        if time.tzinfo is None or not 2000 < time.year < 9999:
+            raise ValueError("no zone, or no year of ours")
     except ValueError:
-        raise RequestError(f"X-CloudScheduler-ScheduleTime {scheduled!r} is no time.") from None
+        raise RequestError(
+            f"X-CloudScheduler-ScheduleTime {scheduled!r} is no time with its zone, "
+            "such as 2026-11-23T05:00:00Z."
+        ) from None
+    time = time.astimezone(UTC)
     return f"{time:%Y%m%dt%H%M%S}-{digest(job, time.isoformat())[:6]}"
 
 

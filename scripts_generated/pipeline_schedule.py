@@ -8,29 +8,30 @@ import json
 from datetime import timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from common_utils import StepError, run_program
 from google.api_core.exceptions import Conflict
 from google.cloud import scheduler_v1 as scheduler
 
 
 def check_time_zone(time_zone: str) -> None:
-    """Raise SystemExit for a time zone that the tz database does not have."""
+    """Raise StepError for a time zone that the tz database does not have."""
     try:
         ZoneInfo(time_zone)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise SystemExit(
-            f"error: --time-zone {time_zone!r} is not in the tz database. "
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder of zones is none
+        raise StepError(
+            f"--time-zone {time_zone!r} is not in the tz database. "
             "Use a name such as Etc/UTC or Europe/Berlin."
         ) from None
 
 
 def request_body(parameters: str) -> bytes:
-    """Return the body of the function's requests. Raises SystemExit if it can't be one."""
+    """Return the body of the function's requests. Raises StepError if it can't be one."""
     try:
         values = json.loads(parameters)
     except ValueError as error:
-        raise SystemExit(f"error: --parameters is not JSON: {error}.") from None
+        raise StepError(f"--parameters is not JSON: {error}.") from None
     if not isinstance(values, dict):
-        raise SystemExit('error: --parameters is no object. Write it like {"quick_tuning": true}.')
+        raise StepError('--parameters is no object. Write it like {"quick_tuning": true}.')
     return json.dumps({"parameters": values}).encode()
 
 
@@ -161,4 +162,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -17,6 +17,7 @@ from common_utils import (
     newest_landing,
     provenance,
     read_raw,
+    run_program,
     snake_case,
     split_column,
     write_tables,
@@ -96,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     # The step stops here, before it has written anything, if the file holds nobody or too many rows
     # are bad. The message names the file and what to do.
-    check_share(totals["rows"], totals["quarantined"], max_quarantined, raw_uri)
+    check_share(totals["rows"], totals["quarantined"], max_quarantined, raw_uri, customers)
 
     # The tables
     # Training data first: the rows that keep the contract, typed, with the split as a column.
@@ -138,4 +139,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import grpc
-from common_utils import StepError, check_pipeline_id, filesystem, join_uri
+from common_utils import StepError, check_pipeline_id, filesystem, join_uri, run_program
 from google.api_core.exceptions import AlreadyExists
 from google.api_core.retry import Retry
 from google.cloud import dataproc_v1 as dataproc
@@ -318,4 +318,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -12,6 +12,7 @@ from common_utils import (
     check_pipeline_id,
     closing_line,
     dataset_root,
+    run_program,
     write_table,
 )
 from pyspark.sql import DataFrame, SparkSession
@@ -237,4 +238,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

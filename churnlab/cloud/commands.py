@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from churnlab.errors import CourseError
+from churnlab.screen import say, screen, table_of
 
 app = typer.Typer(
     help="Google Cloud: package, init, check, upload, submit, pipeline, dag, costs, down.",
@@ -27,19 +27,14 @@ Parameters = Annotated[
 ]
 
 
-def say(text: str) -> None:
-    """Print a line as it is."""
-    typer.echo(text)
-
-
 def show(table: Table) -> None:
     """Print a table as wide as the terminal is now."""
-    Console(highlight=False).print(table)
+    screen().print(table)
 
 
 def busy(text: str):
     """Return a spinner for what takes a while."""
-    return Console(stderr=True).status(text)
+    return screen(stderr=True).status(text)
 
 
 def load():
@@ -200,11 +195,15 @@ def pipeline_list(
     from churnlab.cloud import pipeline
 
     _, clients = load()
-    table = Table("Run", "State", "Started", box=None, pad_edge=False)
-    for job in pipeline.list_runs(clients, limit):
-        started = f"{job.create_time:%Y-%m-%d %H:%M} UTC"
-        table.add_row(job.name.rpartition("/")[2], pipeline.state_of(job), started)
-    show(table)
+    rows = [
+        (
+            job.name.rpartition("/")[2],
+            pipeline.state_of(job),
+            f"{job.create_time:%Y-%m-%d %H:%M} UTC",
+        )
+        for job in pipeline.list_runs(clients, limit)
+    ]
+    show(table_of(("Run", "State", "Started"), rows, box=None, pad_edge=False))
 
 
 @pipelines.command("status")
@@ -270,12 +269,18 @@ def costs(
     _, clients = load()
     found = [bills.find_batch(clients, batch)] if batch else bills.course_batches(clients, limit)
     rows = list(bills.bills(found))
-    table = Table("Batch", "State", "DCU-hours", "Shuffle GB-hours", "Costs", box=None)
-    for row in rows:
-        amount = f"{row.cost}{' an hour' if row.an_hour else ''}"
-        used = f"{row.dcu_hours:.3f}", f"{row.shuffle_gb_hours:.3f}"
-        table.add_row(row.batch_id, row.state, *used, amount)
-    show(table)
+    columns = ("Batch", "State", "DCU-hours", "Shuffle GB-hours", "Costs")
+    cells = [
+        (
+            row.batch_id,
+            row.state,
+            f"{row.dcu_hours:.3f}",
+            f"{row.shuffle_gb_hours:.3f}",
+            f"{row.cost}{' an hour' if row.an_hour else ''}",
+        )
+        for row in rows
+    ]
+    show(table_of(columns, cells, box=None))
     say(f"Ended ones together: {bills.total(rows)}, at list prices of us-central1.")
 
 
@@ -323,8 +328,16 @@ def show_leftovers(found: list, doubt: str, title: str) -> None:
     if doubt:
         say(f"{doubt} These services were asked one by one; others were not.")
     if found:
-        table = Table("What", "Name", "Where", "State", "Course's", "Bills", box=None, title=title)
-        for item in found:
-            kind, ours = item.kind.replace(".googleapis.com/", " "), "yes" if item.course else ""
-            table.add_row(kind, item.name, item.location, item.state, ours, item.bills)
-        show(table)
+        columns = ("What", "Name", "Where", "State", "Course's", "Bills")
+        rows = [
+            (
+                item.kind.replace(".googleapis.com/", " "),
+                item.name,
+                item.location,
+                item.state,
+                "yes" if item.course else "",
+                item.bills,
+            )
+            for item in found
+        ]
+        show(table_of(columns, rows, box=None, title=title))

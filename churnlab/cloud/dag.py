@@ -8,7 +8,7 @@ https://docs.cloud.google.com/composer/docs/composer-3/access-airflow-api and
 https://docs.cloud.google.com/composer/docs/composer-3/access-airflow-cli (accessed 2026-11-24)
 """
 
-import json
+import ast
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,11 +16,13 @@ from datetime import UTC, datetime
 import requests
 from google.api_core import exceptions
 
+from churnlab import paths
 from churnlab.cloud.clients import CALL, CALL_TIMEOUT, RETRY, Clients
 from churnlab.cloud.profile import Profile
 from churnlab.cloud.refusals import explained
 from churnlab.cloud.upload import environment_name
 from churnlab.errors import CourseError
+from churnlab.parameters import assignments, read_value
 
 DAG_ID = "churn_scoring"
 ENDED = {"success": True, "failed": False}
@@ -76,21 +78,34 @@ def run_request(run_id: str, conf: dict) -> dict:
     return {"dag_run_id": run_id, "logical_date": None, "conf": conf}
 
 
-def parse_parameters(texts: list[str]) -> dict[str, object]:
-    """Return parameters such as ``max_offers=0.5`` as the run's ``conf``; Airflow checks them.
+def declared_parameters() -> dict[str, str]:
+    """Return the DAG's parameters with their types, text or number, from its file.
 
-    A value that is JSON is taken as JSON, any other as a text. Raises CourseError.
+    The file is read and not imported: Airflow lives in another environment.
     """
-    conf = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise CourseError(f"{text!r} is not a parameter.", "Write name=value.")
-        try:
-            conf[name] = json.loads(value)
-        except ValueError:
-            conf[name] = value
-    return conf
+    tree = ast.parse((paths.SCRIPTS / "scoring_dag.py").read_text(encoding="utf-8"))
+    [params] = [n.value for n in tree.body if isinstance(n, ast.Assign) and _named(n, "PARAMS")]
+    kinds = {}
+    for key, param in zip(params.keys, params.values, strict=True):
+        given = {word.arg: ast.unparse(word.value) for word in param.keywords}
+        kinds[ast.literal_eval(key)] = "str" if given.get("type") == "'string'" else "float"
+    return kinds
+
+
+def _named(node: ast.Assign, name: str) -> bool:
+    return any(isinstance(t, ast.Name) and t.id == name for t in node.targets)
+
+
+def parse_parameters(texts: list[str]) -> dict[str, object]:
+    """Return parameters such as ``max_offers=0.5`` as the run's ``conf``.
+
+    Raises CourseError for an unknown one, or another type's value. Airflow checks ranges.
+    """
+    asked, declared = assignments(texts), declared_parameters()
+    if unknown := sorted(set(asked) - set(declared)):
+        known = ", ".join(sorted(declared))
+        raise CourseError(f"The DAG has no parameter {unknown[0]}.", f"It has {known}.")
+    return {name: read_value(name, text, declared[name]) for name, text in asked.items()}
 
 
 def new_run_id() -> str:

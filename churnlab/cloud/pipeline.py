@@ -9,8 +9,10 @@ from churnlab.cloud.profile import Profile
 from churnlab.cloud.refusals import explained
 from churnlab.errors import CourseError
 from churnlab.library import common_utils, course_module
+from churnlab.parameters import assignments, read_value
 
 ENDED = {"SUCCEEDED": True, "FAILED": False, "CANCELLED": False}
+KINDS = {"NUMBER_INTEGER": "int", "NUMBER_DOUBLE": "float", "BOOLEAN": "bool"}
 CONSOLE = "https://console.cloud.google.com/vertex-ai/locations/{}/pipelines/runs/{}?project={}"
 
 
@@ -39,32 +41,13 @@ def parse_parameters(texts: list[str], definitions: dict[str, dict]) -> dict[str
 
     Raises CourseError for one that is unknown or of another type.
     """
-    values = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise CourseError(f"{text!r} is not a parameter.", "Write name=value.")
+    asked = assignments(texts)
+    for name in asked:
         if name not in definitions:
             known = ", ".join(sorted(definitions))
             raise CourseError(f"The pipeline has no parameter {name}.", f"It has {known}.")
-        values[name] = typed(name, value, definitions[name]["parameterType"])
-    return values
-
-
-def typed(name: str, value: str, kind: str) -> object:
-    """Return a value as its type. Raises CourseError."""
-    try:
-        if kind == "NUMBER_INTEGER":
-            return int(value)
-        if kind == "NUMBER_DOUBLE":
-            return float(value)
-        if kind == "BOOLEAN":
-            return {"true": True, "false": False}[value.lower()]
-    except (ValueError, KeyError):
-        words = {"NUMBER_INTEGER": "a whole number", "NUMBER_DOUBLE": "a number"}
-        wanted = words.get(kind, "true or false")
-        raise CourseError(f"{name}={value} is not {wanted}.", "Write name=value.") from None
-    return value
+    kinds = {name: KINDS.get(d["parameterType"], "str") for name, d in definitions.items()}
+    return {name: read_value(name, text, kinds[name]) for name, text in asked.items()}
 
 
 def plan_run(profile: Profile, texts: list[str], pipeline_id: str) -> tuple[str, dict]:

@@ -413,9 +413,9 @@ def next_run(cron: str, after: datetime) -> datetime:
     try:
         zone = ZoneInfo((found and found["zone"]) or "UTC")
         fires = croniter(found["times"] if found else "", after.astimezone(zone))
-    except (ValueError, ZoneInfoNotFoundError) as error:
-        raise invalid(f"cron {cron!r}: {error}") from None
-    return fires.get_next(datetime)
+        return fires.get_next(datetime)
+    except (ValueError, OverflowError, OSError, ZoneInfoNotFoundError) as error:
+        raise invalid(f"cron {cron!r} after {after}: {error}") from None
 
 
 def task_details(path: Path) -> list[vertex.PipelineTaskDetail]:

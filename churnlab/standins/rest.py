@@ -4,6 +4,7 @@ import threading
 
 import grpc
 from flask import Flask, Response, jsonify, request
+from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from churnlab.standins.ports import listening_socket
@@ -28,6 +29,25 @@ def error_reply(code: grpc.StatusCode, message: str) -> tuple[Response, int]:
     return jsonify({"error": {"code": status, "status": code.name, "message": message}}), status
 
 
+def answer_in_json(app: Flask) -> None:
+    """Let an application say what nobody else has handled as Google's REST APIs do, never in HTML.
+
+    A fault of the stand-in is INTERNAL, and its trace goes to the log of the program.
+    """
+    codes = {status: code for code, status in HTTP_STATUS.items()}
+    codes |= {400: grpc.StatusCode.INVALID_ARGUMENT, 405: grpc.StatusCode.UNIMPLEMENTED}
+
+    @app.errorhandler(HTTPException)
+    def refuse(error):
+        code = codes.get(error.code, grpc.StatusCode.INVALID_ARGUMENT)
+        return error_reply(code, f"{request.method} {request.path}: {error.description}")
+
+    @app.errorhandler(Exception)
+    def fail(error):
+        app.logger.exception("The stand-in has failed.")
+        return error_reply(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
+
+
 class _QuietHandler(WSGIRequestHandler):
     def log_request(self, *arguments) -> None:
         """Say nothing: clients poll every second."""
@@ -38,6 +58,8 @@ def serve_app(app: Flask, port: int = 0) -> tuple[BaseWSGIServer, str]:
 
     Raises CourseError if the port is taken.
     """
+
+    answer_in_json(app)
 
     @app.before_request
     def only_this_machine():

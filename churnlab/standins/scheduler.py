@@ -4,6 +4,8 @@ A job is the real message. Its target gets the headers that Cloud Scheduler send
 as the job's ``retry_config`` says. Rules are those of
 https://docs.cloud.google.com/scheduler/docs/reference/rest/v1/projects.locations.jobs and
 https://docs.cloud.google.com/scheduler/docs/configuring/retry-jobs
+and, for the schedule (accessed 2026-11-25),
+https://docs.cloud.google.com/scheduler/docs/configuring/cron-job-schedules
 """
 
 import base64
@@ -32,6 +34,17 @@ JOB_NAME = re.compile(r"projects/[a-z0-9-:.]+/locations/[a-z0-9-]+/jobs/[A-Za-z0
 SHORTEST_DEADLINE, LONGEST_DEADLINE = timedelta(seconds=15), timedelta(minutes=30)
 DEFAULT_DEADLINE = timedelta(minutes=3)
 MOST_RETRIES = 5
+MONTHS = tuple("JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split())
+DAYS = tuple("SUN MON TUE WED THU FRI SAT".split())
+# Each field of a schedule: least and largest value, and names for those from the least on
+CRON_FIELDS = {
+    "minute": (0, 59, ()),
+    "hour": (0, 23, ()),
+    "day of the month": (1, 31, ()),
+    "month": (1, 12, MONTHS),
+    "day of the week": (0, 7, DAYS),
+}
+CRON_ITEM = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<skip>[1-9]\d{0,2}))?")
 # What a retry_config leaves open
 MIN_BACKOFF, MAX_BACKOFF, MAX_DOUBLINGS = timedelta(seconds=5), timedelta(hours=1), 5
 
@@ -55,6 +68,34 @@ def next_ticks(job: scheduler.Job, after: datetime, count: int) -> list[datetime
     """Return the next times at which a job fires, in UTC."""
     fires = croniter(job.schedule, after.astimezone(ZoneInfo(job.time_zone or "Etc/UTC")))
     return [fires.get_next(datetime).astimezone(UTC) for _ in range(count)]
+
+
+def cron_problem(schedule: str) -> str:
+    """Return what is wrong with the fields of a unix-cron line, or "" if nothing is."""
+    fields = schedule.split()
+    if len(fields) != len(CRON_FIELDS):
+        return "it has not five fields"
+    for text, (field, (least, largest, names)) in zip(fields, CRON_FIELDS.items(), strict=True):
+        values = {name: least + n for n, name in enumerate(names)}
+        values |= {str(n): n for n in range(least, largest + 1)}
+        for item in text.split(","):
+            found = CRON_ITEM.fullmatch(item)
+            first = values.get(found["first"] or str(least)) if found else None
+            last = values.get(found["last"] or str(largest)) if found else None
+            if first is None or last is None or first > last:
+                return f"{item!r} is no {field}"
+            if found["skip"] and found["first"] and not found["last"]:
+                return f"{item!r} skips in no range of the {field}"
+    return ""
+
+
+def never_fires(job: scheduler.Job) -> bool:
+    """Tell whether a schedule of valid fields names no day that exists, such as 31 February."""
+    try:
+        next_ticks(job, datetime.now(UTC), 1)
+    except (ValueError, OverflowError):  # what croniter raises after years without a date
+        return True
+    return False
 
 
 def backoff(config: scheduler.RetryConfig, retry: int) -> timedelta:
@@ -199,10 +240,12 @@ def check_job(job: scheduler.Job) -> None:
         problems.append(f"name {job.name!r} is not projects/PROJECT/locations/REGION/jobs/JOB")
     try:
         ZoneInfo(job.time_zone or "Etc/UTC")
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder of zones is none
         problems.append(f"time_zone {job.time_zone!r} is not in the tz database")
-    if len(job.schedule.split()) != 5 or not croniter.is_valid(job.schedule):
-        problems.append(f"schedule {job.schedule!r} is no unix-cron line of five fields")
+    if problem := cron_problem(job.schedule):
+        problems.append(f"schedule {job.schedule!r} is no unix-cron line of five fields: {problem}")
+    elif not problems and never_fires(job):
+        problems.append(f"schedule {job.schedule!r} never fires")
     if not re.match(r"https?://\S+$", job.http_target.uri):
         problems.append(f"http_target.uri {job.http_target.uri!r} is no URL")
     if not 0 <= job.retry_config.retry_count <= MOST_RETRIES:

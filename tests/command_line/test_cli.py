@@ -49,6 +49,13 @@ def test_help_lists_the_commands(here):
         (["run", "42"], "There is no module '42'"),
         (["run", "04", "-p", "nonsense"], "'nonsense' is not a parameter"),
         (["run", "04", "-p", "speed=9"], "No module to run has the parameter speed"),
+        (["run", "04", "-p", "[/x]"], "'[/x]' is not a parameter"),
+        (["run", "06", "-p", "quick=no"], "quick=no is not true or false"),
+        (["run", "05", "-p", "num_trees=abc"], "num_trees=abc is not a whole number"),
+        (["run", "05", "-p", "num_trees=2.5"], "num_trees=2.5 is not a whole number"),
+        (["run", "04", "-p", "max_quarantined=few"], "max_quarantined=few is not a number"),
+        (["run", "04", "-p", "pipeline_id=My_Run"], "'My_Run' is not a key of a run"),
+        (["lineage", "My_Run"], "'My_Run' is not a key of a run"),
         (["run", "03", "--data", "/no/such.csv"], "There is no data file /no/such.csv"),
         (["run-script", "cooking"], "There is no script 'cooking'"),
         (["sql", "SELECT 1 FROM nowhere"], "holds no tables"),
@@ -87,6 +94,8 @@ def test_a_person_promotes_a_candidate_by_one_command(here, tmp_path, common_uti
 def test_debug_shows_the_trace(here):
     with pytest.raises(CourseError, match="There is no module '42'"):
         here("--debug", "run", "42")
+    with pytest.raises(CourseError, match="There is no module '42'"):
+        here("run", "42", CHURNLAB_DEBUG="1")
 
 
 def test_modules_are_named_by_number_name_or_file():
@@ -107,6 +116,71 @@ def test_a_script_that_fails_passes_its_status_on(tmp_path):
     done = churnlab("run-script", "preprocessing", "--", "--speed", "9")
     assert done.returncode == 2
     assert "unrecognized arguments: --speed 9" in done.stdout + done.stderr
+
+
+# What a file may hold: neither markup, nor an emoji, nor a command to the terminal.
+AS_IT_IS = "70 [/month] [red]:smile:[/]"
+
+
+def write_quarantined(common_utils, lake: Path, *texts: str) -> None:
+    rows = [("customers.csv", "monthly_charges is not an amount", text) for text in texts]
+    root = common_utils.dataset_root(str(lake), "churn")
+    common_utils.write_table(rows, root, "quarantined_rows", "run-a", "preprocessing")
+
+
+def test_a_value_is_printed_as_it_is_and_never_reaches_the_terminal_as_a_command(
+    here, lake, common_utils
+):
+    write_quarantined(common_utils, lake, AS_IT_IS, "\x1b[31mred")
+    query = "SELECT raw_text FROM quarantined_rows ORDER BY raw_text"
+    status, said, _ = here("sql", query, "--lake", str(lake))
+    assert status == 0 and AS_IT_IS in said
+    assert "\\x1b[31mred" in said and "\x1b[31mred" not in said
+    status, _, said = here("sql", "SELECT 1 FROM `[/x]`", "--lake", str(lake))
+    assert status == 1 and "[/x]" in said
+
+
+def test_null_whole_numbers_and_dates_are_shown_as_they_are(here, lake, common_utils):
+    write_quarantined(common_utils, lake, "x")
+    query = (
+        "SELECT 3 AS whole, SUM(2) AS total, DATE '2026-01-02' AS day, 'a' AS text "
+        "FROM quarantined_rows UNION ALL SELECT NULL, 4, NULL, NULL ORDER BY total"
+    )
+    _, said, _ = here("sql", query, "--lake", str(lake))
+    first, second = [
+        [cell.strip() for cell in line.strip("│ ").split("│")]
+        for line in said.splitlines()
+        if line.startswith("│")
+    ]
+    assert first == ["3", "2", "2026-01-02", "a"]
+    assert second == ["NULL", "4", "NULL", "NULL"]
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("", "this is nothing"),
+        (" ; -- nothing", "this is nothing"),
+        ("SELECT 1; SELECT 2", "this is 2 statements"),
+        ("DROP TABLE quarantined_rows", "this is DROP"),
+        ("SELECT * FROM other.quarantined_rows", "is not in the dataset churn"),
+        ("SELECT 1 FROM nowhere", "Tables are quarantined_rows"),
+    ],
+)
+def test_what_is_no_review_is_refused_in_words(here, lake, common_utils, query, reason):
+    write_quarantined(common_utils, lake, "x")
+    status, _, said = here("sql", query, "--lake", str(lake))
+    assert status == 1 and reason in said
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["churn.quarantined_rows", "`my-project.churn.quarantined_rows`", "`p`.churn.quarantined_rows"],
+)
+def test_tables_may_be_named_as_bigquery_names_them(here, lake, common_utils, name):
+    write_quarantined(common_utils, lake, "a row")
+    status, said, _ = here("sql", f"SELECT q.raw_text FROM {name} AS q", "--lake", str(lake))
+    assert status == 0 and "a row" in said
 
 
 @pytest.mark.slow
@@ -186,6 +260,7 @@ ON_GOOGLE += ["--", "--lake", "gs://demo/lake", "--pipeline-id", "run-a"]
         (["submit", "cooking"], "There is no script 'cooking'"),
         (["submit", "preprocessing", "--on", "dataproc"], "needs --project, --code"),
         (["submit", "preprocessing", "--", "raw"], "'raw' is not an option with a value"),
+        (["submit", "model_training", "--", "--num-trees", "abc"], "num_trees=abc is not a whole"),
         (["submit", "preprocessing", "--ttl-minutes", "5"], "ttl 0:05:00 is not between"),
         (ON_GOOGLE, "Nobody is logged in to Google Cloud"),
         (["lineage", "nobody"], "nobody has neither predictions nor models"),

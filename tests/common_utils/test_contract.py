@@ -1,5 +1,6 @@
 """The data contract: which raw rows pass, why the others do not, and who goes to which split."""
 
+import gzip
 import hashlib
 
 import pytest
@@ -285,6 +286,34 @@ def test_a_header_is_read_in_any_dress(lake, header):
     joint = '","' if header.startswith('"') else ","
     path.write_text(header.format(joint.join(RAW_COLUMNS)) + "\n", encoding="utf-8")
     assert read_header(str(path), RAW_COLUMNS) == list(RAW_COLUMNS)
+
+
+HEADER = ",".join(RAW_COLUMNS)
+OTHER_KINDS = {
+    "gzip": (gzip.compress(HEADER.encode()), "it is compressed by gzip. Unpack it"),
+    "tabs": (HEADER.replace(",", "\t").encode(), "its columns are separated by tabs"),
+    "semicolons": (HEADER.replace(",", ";").encode(), "separated by semicolons"),
+    "UTF-16": (HEADER.encode("utf-16"), "it is UTF-16 text"),
+    "UTF-16 without a mark": (HEADER.encode("utf-16-le"), "its header holds zero bytes"),
+    "Parquet": (b"PAR1 and more", "it is a Parquet file"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_a_file_of_another_kind_is_named_as_what_it_is(lake, kind):
+    content, words = OTHER_KINDS[kind]
+    path = write_raw(lake, [])
+    path.write_bytes(content)
+    with pytest.raises(DataContractError, match=words) as error:
+        read_header(str(path), RAW_COLUMNS)
+    assert str(path) in str(error.value) and "lacks" not in str(error.value)
+
+
+def test_a_compressed_file_with_the_right_name_is_read(spark, lake):
+    path = write_raw(lake, [customer(1)])
+    path.with_name("customers.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    assert read_raw(spark, str(path.parent)).first()["customer_id"] == "0001-GOOD"
 
 
 def test_a_header_error_names_the_file_and_every_column_concerned(lake):

@@ -1,5 +1,6 @@
 """What the exporter makes of a notebook, and what it refuses."""
 
+import runpy
 import subprocess
 import sys
 
@@ -79,6 +80,39 @@ def test_boolean_options_take_true_and_false(tmp_path, text, value):
     script = export_notebook(nb, "09-a-step")
     assert run(script, "--quick", text, tmp_path=tmp_path).stdout == f"{value}\n"
     assert run(script, "--quick", "maybe", tmp_path=tmp_path).returncode == 2
+
+
+FAILING = "from common_utils import StepError\n\nif rows == 0:\n    raise StepError('no customers.\\nLand some.')"
+
+
+def test_an_expected_error_ends_a_script_in_one_line_and_main_still_raises_it(
+    tmp_path, monkeypatch, common_utils
+):
+    path = tmp_path / "a_step.py"
+    path.write_text(export(code(FAILING), code("print(1 // rows, pipeline_id)")))
+    monkeypatch.setattr(sys, "argv", ["a_step.py", "--pipeline-id", "x", "--rows", "0"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(path), run_name="__main__")
+    assert end.value.code == "error: no customers. Land some."  # Python prints it, status 1
+    main = runpy.run_path(str(path))["main"]
+    with pytest.raises(common_utils.StepError, match="no customers"):
+        main()
+    monkeypatch.setenv("CHURNLAB_DEBUG", "1")
+    with pytest.raises(common_utils.StepError, match="no customers"):
+        runpy.run_path(str(path), run_name="__main__")
+
+
+def test_an_error_that_nobody_expects_keeps_its_trace(tmp_path, monkeypatch):
+    path = tmp_path / "a_step.py"
+    path.write_text(export(code("from common_utils import StepError"), code("print(1 // rows)")))
+    monkeypatch.setattr(sys, "argv", ["a_step.py", "--pipeline-id", "x", "--rows", "0"])
+    with pytest.raises(ZeroDivisionError):
+        runpy.run_path(str(path), run_name="__main__")
+
+
+def test_every_program_of_the_course_runs_by_that_guard():
+    programs = [p for p in paths.SCRIPTS.glob("*.py") if "def main(" in p.read_text()]
+    assert programs and all("    run_program(main)\n" in p.read_text() for p in programs)
 
 
 @pytest.mark.parametrize("tag", ["book-only", "solution", "exercise", "injected-parameters"])

@@ -1,7 +1,11 @@
 """Every notebook keeps the course's conventions: `book/` explains them to authors."""
 
+import ast
+import os
 import re
+import sys
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
 
 import nbformat
@@ -187,3 +191,30 @@ def test_the_last_section_links_the_script_that_production_runs(name):
 def test_the_scripts_are_what_the_notebooks_export_whatever_the_working_folder(monkeypatch):
     monkeypatch.chdir(paths.SCRIPTS)
     assert export_all(paths.NOTEBOOKS, paths.SCRIPTS, check=True) == []
+
+
+SETUP = {
+    name: next(c.source for c in NOTEBOOKS[name].cells if '"../scripts_generated"' in c.source)
+    for name in NOTEBOOKS
+    if any('"../scripts_generated"' in cell.source for cell in NOTEBOOKS[name].cells)
+}
+
+
+@pytest.mark.parametrize("name", SETUP)
+def test_a_notebook_in_another_folder_says_so_at_once(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CHURNLAB_CODE", raising=False)
+    before = {"os": os, "sys": sys, "Path": Path, "code": "", "lake": "", "dataset": ""}
+    with pytest.raises(FileNotFoundError, match="open this page in the course's notebooks folder"):
+        exec(SETUP[name], before)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [*PROGRAMS, *WITHOUT_RUN])
+def test_a_notebook_checks_the_types_of_its_parameters_before_it_uses_them(name):
+    sources = [c.source for c in NOTEBOOKS[name].cells if c.cell_type == "code"]
+    [checked] = [n for n, source in enumerate(sources) if "check_parameters(globals())" in source]
+    [cell] = [c.source for c in NOTEBOOKS[name].cells if "parameters" in tags(c)]
+    names = {parameter.name for parameter in read_parameters(cell)} - {"code"}  # leads to the check
+    before = ast.parse("\n".join(sources[sources.index(cell) + 1 : checked]))
+    assert names & {node.id for node in ast.walk(before) if isinstance(node, ast.Name)} == set()

@@ -222,6 +222,10 @@ def test_a_raw_file_that_may_be_outside_of_the_lake_is_refused(cloud, function, 
         {"Idempotency-Key": ""},
         {"Idempotency-Key": "x" * 201},
         TICK | {"X-CloudScheduler-ScheduleTime": "next Monday"},
+        TICK | {"X-CloudScheduler-ScheduleTime": "2026-11-23T05:00:00"},
+        TICK | {"X-CloudScheduler-ScheduleTime": "2026-11-23"},
+        TICK | {"X-CloudScheduler-ScheduleTime": "0001-01-01T00:00:00+01:00"},
+        TICK | {"X-CloudScheduler-ScheduleTime": "9999-12-31T23:59:59-01:00"},
     ],
 )
 def test_a_wrong_header_is_refused_by_its_name(function, headers):

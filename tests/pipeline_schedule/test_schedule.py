@@ -10,6 +10,8 @@ from itertools import pairwise
 import grpc
 import pipeline_schedule
 import pytest
+import requests
+from common_utils import StepError
 from google.api_core import exceptions
 from google.cloud import scheduler_v1
 
@@ -91,20 +93,56 @@ def test_the_program_creates_the_job_and_updates_it_when_run_again(scheduler, ca
     [
         ({"time_zone": "Mars/Base"}, "--time-zone 'Mars/Base' is not in the tz database"),
         ({"time_zone": "../etc/passwd"}, "is not in the tz database"),
+        ({"time_zone": "Europe"}, "is not in the tz database"),
         ({"parameters": "{"}, "--parameters is not JSON"),
         ({"parameters": "[1]"}, "--parameters is no object"),
     ],
 )
 def test_a_wrong_option_ends_the_program_before_anything_is_written(scheduler, changes, words):
-    with pytest.raises(SystemExit, match=words):
+    with pytest.raises(StepError, match=words):
         pipeline_schedule.main(options(scheduler, **changes))
     assert scheduler[0].list_jobs(PARENT) == []
 
 
-@pytest.mark.parametrize("schedule", ["every monday", "61 * * * *", "0 6 * * 1 0"])
+NO_CRON = ["every monday", "61 * * * *", "0 6 * * 1 0", "0 6 L * *", "0 6 * * 5#2", "0 6 ? * 1"]
+NO_CRON += ["0 6 * * 5-1", "0 6 * * mon", "0 6 0 * *", "5/15 * * * *", "*/0 * * * *", "0 6 * 13 *"]
+
+
+@pytest.mark.parametrize("schedule", NO_CRON)
 def test_cloud_scheduler_refuses_a_line_that_is_no_cron(scheduler, schedule):
     with pytest.raises(exceptions.BadRequest, match="unix-cron"):
         pipeline_schedule.main(options(scheduler, schedule=schedule))
+
+
+@pytest.mark.parametrize("schedule", ["0 0 31 2 *", "0 0 30 FEB *", "0 0 31 4,6 *"])
+def test_a_schedule_that_never_fires_is_refused_and_not_kept(scheduler, schedule):
+    for kept in (0, 1):  # as a new job, and as a change of one
+        with pytest.raises(exceptions.BadRequest, match="never fires") as refusal:
+            pipeline_schedule.main(options(scheduler, schedule=schedule))
+        assert refusal.value.reason is None and refusal.value.code == 400
+        assert len(scheduler[0].list_jobs(PARENT)) == kept
+        kept_job(scheduler, "http://127.0.0.1:9/")
+    assert scheduler[0].get_job(NAME).schedule == "0 6 * * 1"
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    ["*/15 0-6/2 1,15 JAN-MAR MON-FRI", "0 6 29 2 *", "0 0 31 2 MON", "0 6 * * 7", "* * * * *"],
+)
+def test_every_documented_form_of_a_schedule_is_taken(scheduler, schedule):
+    assert kept_job(scheduler, "http://127.0.0.1:9/", schedule=schedule).schedule == schedule
+
+
+def test_what_the_stand_in_does_not_know_is_refused_in_json(scheduler):
+    place = f"http://{scheduler[1].removeprefix('http://')}/v1/{PARENT}"
+    for method, path in (("GET", "/nothing"), ("DELETE", "/jobs"), ("POST", "/jobs?x=1")):
+        answer = requests.request(method, place + path, data="<html>", timeout=10)
+        assert answer.status_code >= 400
+        assert answer.json()["error"]["status"] in (
+            "NOT_FOUND",
+            "UNIMPLEMENTED",
+            "INVALID_ARGUMENT",
+        )
 
 
 def test_a_tick_is_sent_with_the_headers_of_cloud_scheduler_and_a_token(scheduler, target):

@@ -1,6 +1,7 @@
 """The stand-in of Vertex AI is what the real client library takes it for."""
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -10,7 +11,9 @@ from google.cloud import aiplatform
 from google.cloud.aiplatform import pipeline_jobs
 from google.cloud.aiplatform_v1 import PipelineState, PipelineTaskDetail
 
+from churnlab.standins.api import ApiError
 from churnlab.standins.clients import google_clients
+from churnlab.standins.pipelines import next_run
 from churnlab.standins.server import stand_ins
 
 PLACE = {"project": "demo", "location": "us-central1"}
@@ -161,7 +164,10 @@ def test_a_schedule_is_created_paused_resumed_and_deleted(cloud, compiled):
     assert not aiplatform.PipelineJobSchedule.list(filter='display_name="weekly"', **PLACE)
 
 
-@pytest.mark.parametrize("cron", ["61 * * * *", "TZ=Mars/Base 0 6 * * *", "weekly"])
+NO_CRON = ["61 * * * *", "TZ=Mars/Base 0 6 * * *", "weekly", "0 0 31 2 *", "TZ=Europe 0 6 * * *"]
+
+
+@pytest.mark.parametrize("cron", NO_CRON)
 def test_a_schedule_that_never_fires_is_refused(cloud, compiled, cron):
     job = new_job(compiled["greeting"], "unused", name="ann")
     with pytest.raises(exceptions.BadRequest, match="cron"):
@@ -244,3 +250,16 @@ def test_closing_the_stand_ins_ends_a_running_job(tmp_path, compiled):
         job = new_job(compiled["greeting"], "greet-forever", name="sleeper")
         job.submit()
     assert passing.pipelines.wait(job.resource_name).state.name.endswith("CANCELLED")
+
+
+BEYOND = {
+    "before the first year": ("TZ=America/New_York 0 6 1 1 *", datetime(1, 1, 1, tzinfo=UTC)),
+    "after the last": ("0 6 1 1 *", datetime(9999, 12, 31, tzinfo=UTC)),
+}
+
+
+@pytest.mark.parametrize("case", BEYOND)
+def test_a_start_beyond_the_calendar_is_refused_and_no_fault_of_the_service(case):
+    with pytest.raises(ApiError, match="cron") as refusal:
+        next_run(*BEYOND[case])
+    assert refusal.value.code == grpc.StatusCode.INVALID_ARGUMENT
