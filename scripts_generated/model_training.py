@@ -192,7 +192,8 @@ def main(arguments: list[str] | None = None) -> None:
     # The test, once
     # Now the forest that learned from all training customers is tested on customers that took part
     # in no choice. This number is looked at once. If we tuned until it pleased us, it would be a
-    # training score.
+    # training score. (A pipeline that asks the same customers every week has no test in this sense;
+    # module 9 calls it acceptance.)
     model = fitted.result()
     predictions = with_probability(model.transform(test)).cache()
     test_bins = score_bins(predictions).toPandas()
