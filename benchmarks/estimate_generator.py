@@ -109,30 +109,27 @@ def estimate(name: str, flags: pd.DataFrame, tenure: pd.Series) -> dict[str, int
     return {c: round(100 * v) for c, v in zip(table.columns, fit.coef_[0], strict=True)}
 
 
-def print_table(name: str, rows: list[str], columns: list[str], cells: dict) -> None:
-    """Print one text table as a Python constant."""
+def table(rows: list[str], columns: list[str], cells: dict) -> str:
+    """Return a text table, a row a decision, as notebook 03 holds it."""
     width = max(map(len, rows))
-    print(f'{name} = """')
     shown = [[str(cells.get((row, c), ".")) for row in rows] for c in columns]
     sizes = [max(map(len, [c, *texts])) for c, texts in zip(columns, shown, strict=True)]
     heads = " ".join(c.rjust(s) for c, s in zip(columns, sizes, strict=True))
-    print(f"{'decision'.ljust(width)} {heads}")
+    lines = [f"{'decision'.ljust(width)} {heads}"]
     for number, row in enumerate(rows):
         values = (texts[number].rjust(s) for texts, s in zip(shown, sizes, strict=True))
-        print(f"{row.ljust(width)} {' '.join(values)}")
-    print('"""')
+        lines.append(f"{row.ljust(width)} {' '.join(values)}")
+    return "\n".join(lines)
 
 
-def main() -> None:
-    """Read the real file named on the command line and print every constant."""
-    raw = pd.read_csv(sys.argv[1])
+def constants(raw: pd.DataFrame) -> dict[str, tuple | str]:
+    """Return the generator's constants by name: tuples, and the three tables as text."""
+    raw = raw.reset_index(drop=True)
     tenure, flags = raw["tenure"], decisions(raw)
-    print("MONTHS =", tuple(int(n) for n in np.bincount(tenure, minlength=73)))
     internet = 1 - flags.no_internet
     extras = price_level(flags, list(UNITS))
     list_price = 20 + 25 * internet + 25 * flags.fiber + 5 * extras
     bill = raw["MonthlyCharges"].groupby(list_price).mean().round(2)
-    print("BILLS =", tuple(bill))
     fits = {name: estimate(name, flags, tenure) for name in flags}
     bands, effects, levels = {}, {}, {}
     for name, fit in fits.items():
@@ -146,10 +143,21 @@ def main() -> None:
                 effects[name, str(1 + flags.columns.get_loc(key))] = value
     for b in range(len(BANDS)):
         bands["male", str(b)] = bands["male", "0"]
-    print_table("BY_BAND", list(flags), [str(b) for b in range(len(BANDS))], bands)
-    print_table("BY_DECISION", list(flags), [str(n) for n in range(1, len(flags.columns))], effects)
     rows = [f"{name}_{kind}" for name in ADD_ONS for kind in ("dsl", "fiber")]
-    print_table("BY_PRICE", rows, [str(n) for n in range(-4, 10)], levels)
+    numbers = [str(n) for n in range(1, len(flags.columns))]
+    return {
+        "MONTHS": tuple(int(n) for n in np.bincount(tenure, minlength=73)),
+        "BILLS": tuple(bill),
+        "BY_BAND": table(list(flags), [str(b) for b in range(len(BANDS))], bands),
+        "BY_DECISION": table(list(flags), numbers, effects),
+        "BY_PRICE": table(rows, [str(n) for n in range(-4, 10)], levels),
+    }
+
+
+def main() -> None:
+    """Read the real file named on the command line and print every constant."""
+    for name, value in constants(pd.read_csv(sys.argv[1])).items():
+        print(f"{name} = {value}" if isinstance(value, tuple) else f'{name} = """\n{value}\n"""')
 
 
 if __name__ == "__main__":

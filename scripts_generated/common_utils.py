@@ -503,7 +503,7 @@ TABLES = {
     "batch_predictions": "model_version STRING, customer_id STRING, churn_probability DOUBLE, "
     "prediction STRING, reasons ARRAY<STRUCT<feature: STRING, contribution: DOUBLE>>",
     "crime_counts": "primary_type STRING, month INT, incidents BIGINT, arrest_rate DOUBLE",
-    "tuning_trials": "search STRING, parameters STRING, fold INT, metric STRING, value DOUBLE",
+    "tuning_trials": "search STRING, library STRING, parameters STRING, fold INT, metric STRING, value DOUBLE",
 }
 
 
@@ -1043,12 +1043,12 @@ def decision_column(threshold: float) -> F.Column:
 
 
 def cheapest_threshold(bins, missed_churner: float, offer: float) -> float:
-    """Return the threshold with the least total cost.
+    """Return the threshold with the least total cost, of all folds together.
 
     Every customer above it gets an offer at the price ``offer``; every churner below it is lost
     at the price ``missed_churner``. Threshold 1 means that nobody gets an offer.
     """
-    rank = ranking(bins)
+    rank = ranking(bins.groupby("bin", as_index=False)[["customers", "churners"]].sum())
     threshold = np.r_[1.0, rank["threshold"]]
     tp, fp = np.r_[0, rank["true_positives"]], np.r_[0, rank["false_positives"]]
     cost = (tp[-1] - tp) * missed_churner + (tp + fp) * offer

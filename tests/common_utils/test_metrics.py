@@ -178,6 +178,16 @@ def test_the_cheapest_threshold_is_the_cheapest_of_all(evaluation, missed_churne
     assert total_cost(scores, labels, chosen, missed_churner, offer) == min(costs)
 
 
+def test_the_cheapest_threshold_of_several_folds_is_that_of_their_merged_bins():
+    """A threshold cannot take one fold's customers of a bin and leave another's."""
+    folds = [binned([0.5, 0.2], [1, 0]), binned([0.5, 0.5, 0.2], [0, 0, 1])]
+    one_by_one = pd.concat(folds, ignore_index=True)
+    merged = one_by_one.groupby("bin", as_index=False).sum()
+    assert len(merged) < len(one_by_one)
+    for prices in ((2.0, 1.0), (1.2, 1.0), (3.0, 1.0)):
+        assert cheapest_threshold(one_by_one, *prices) == cheapest_threshold(merged, *prices)
+
+
 def test_an_offer_for_a_tenth_of_the_price_of_a_churner_goes_to_all_who_might_leave():
     bins = binned([0.85, 0.65, 0.45, 0.25], [1, 0, 1, 0])
     assert cheapest_threshold(bins, missed_churner=10.0, offer=1.0) == 0.45

@@ -1,5 +1,7 @@
 """One forest, read three ways: our arrays, Spark's own transform, and as prefixes of itself."""
 
+import inspect
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from common_utils import (
     FEATURES,
     ModelError,
     contract_rows,
+    cross_validate,
     feature_stages,
     featurise,
     score_bins,
@@ -125,6 +128,22 @@ def test_the_largest_contributions_up_or_down_are_the_reasons():
     assert largest(moves, 2) == {"names": [["tenure", "contract"]], "moves": [[-0.3, 0.2]]}
 
 
+def test_of_two_columns_that_act_only_together_the_one_asked_first_gets_less():
+    """The bias of path attribution that page 07 names: four customers, and both or nothing."""
+    from batch_scoring import Forest
+
+    first, last = FEATURES.index("tenure"), FEATURES.index("monthly_charges")
+    rows = [
+        # node, feature, values, left, right, rate
+        (0, first, [0.5], 1, 2, 0.25), (1, -1, [], -1, -1, 0.0), (2, last, [0.5], 3, 4, 0.5),
+        (3, -1, [], -1, -1, 0.0), (4, -1, [], -1, -1, 1.0),
+    ]  # fmt: skip
+    nodes = pd.DataFrame(rows, columns=["node", "feature", "values", "left", "right", "rate"])
+    both = np.ones((1, len(FEATURES)))
+    [probability], [moves] = Forest(nodes.assign(tree=0, categories=-1)).score(both)
+    assert probability == 1.0 and moves[first] == 0.25 and moves[last] == 0.5
+
+
 def test_a_model_of_other_columns_is_refused(spark, fitted, tmp_path):
     from batch_scoring import model_labels
 
@@ -190,6 +209,13 @@ def test_trials_are_the_metrics_of_each_point_and_fold():
     one |= {"squared_error": [0.0, 0.1], "log_loss": [0.1, 0.1], "parameters": "{}", "fold": 1}
     found = {(p, fold, metric): v for p, fold, metric, v in trials_of(pd.DataFrame(one))}
     assert found == {("{}", 1, "roc_auc"): 1.0, ("{}", 1, "average_precision"): 1.0}
+
+
+def test_a_quick_search_a_full_one_and_training_compare_the_same_folds():
+    import hyperparameter_tuning as tuning
+
+    assert inspect.signature(cross_validate).parameters["folds"].default == tuning.FOLDS
+    assert "folds = " not in inspect.getsource(tuning.main)
 
 
 def test_the_search_s_customers_do_not_follow_their_ids(spark, rows, monkeypatch):

@@ -92,6 +92,15 @@ def test_notebook_and_script_write_the_same_rows(rows_of, table):
             assert value == approximately(of_job[column]), (column, of_page, of_job)
 
 
+def test_a_trial_names_its_library_and_a_quick_search_has_all_five_folds(rows_of):
+    """Scores of two libraries, or of other folds, must never be ranked together."""
+    folds: dict[tuple, set] = {}
+    for trial in rows_of("tuning_trials", PAGE_RUN):
+        folds.setdefault((trial["search"], trial["library"]), set()).add(trial["fold"])
+    kinds = [("grid", "Spark ML"), ("winner", "Spark ML"), ("halving", "scikit-learn")]
+    assert folds == {kind: set(range(5)) for kind in kinds}
+
+
 def test_the_closing_line_tells_time_jobs_and_stages(closing_lines):
     for line in closing_lines.values():
         assert " s, " in line and "Spark jobs" in line and "stages" in line
