@@ -39,7 +39,7 @@ help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 	@echo "  DATA=real|synthetic|PATH, ROWS=n and QUICK=1 change what 'make course' runs."
 
-$(READY): requirements/course.txt pyproject.toml $(wildcard churnlab/spark_conf/*)
+$(READY): requirements/course.txt pyproject.toml $(wildcard churnlab/run/spark_conf/*)
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 with venv found. Install one (Debian: apt install python3 python3-venv), or name it: make PYTHON=/path/to/python3.12"; exit 1; }
 	@echo "Setting up $(VENV) with $(PYTHON) (once, about 2 minutes) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.programs import LIBRARY, Program, Runner
 from churnlab import paths
-from churnlab.library import common_utils
+from churnlab.run.library import common_utils
 
 REAL = 7043  # customers of the real file; as many are generated without it
 

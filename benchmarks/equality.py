@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmarks.rounds import SIDES, Measured
-from churnlab.library import common_utils
+from churnlab.run.library import common_utils
 
 # Bins of 1/10,000 treat customers as tied whom exact probabilities tell apart.
 ROC_AUC_TOLERANCE = 0.001

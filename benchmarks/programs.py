@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from churnlab import paths, spark_home
+from churnlab import paths
 from churnlab.errors import CourseError
-from churnlab.submit import submit_environment
+from churnlab.run import spark_home
+from churnlab.run.submit import submit_environment
 
 HERE = Path(__file__).parent
 DRIVER = HERE / "timed_step.py"

@@ -14,7 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.rounds import STEPS, summarise
-from churnlab import paths, spark_home
+from churnlab import paths
+from churnlab.run import spark_home
 
 RESULTS = paths.ROOT / "benchmarks" / "results"
 TO_REACH = {"preprocessing": 3.0, "training": 2.5, "tuning": 8.0, "scoring": 3.0}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.programs import Program, Runner, course_step, straightforward_step
-from churnlab.library import common_utils
+from churnlab.run.library import common_utils
 
 STEPS = ("preprocessing", "training", "tuning", "scoring")
 NEEDS = {"training": "preprocessing", "tuning": "preprocessing", "scoring": "training"}

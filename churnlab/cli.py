@@ -47,8 +47,8 @@ def options(
 @app.command()
 def setup() -> None:
     """Put the laptop's Spark settings into this environment, and make Spark start sooner."""
-    from churnlab.class_archive import ensure_archive
-    from churnlab.spark_home import CLASS_ARCHIVE, configure_spark
+    from churnlab.run.class_archive import ensure_archive
+    from churnlab.run.spark_home import CLASS_ARCHIVE, configure_spark
 
     say(f"Spark settings are in {configure_spark()}")
     try:
@@ -63,7 +63,7 @@ def setup() -> None:
 @app.command()
 def doctor() -> None:
     """Check the machine: Python, Java, packages, memory, disk, ports, lake."""
-    from churnlab.doctor import examine, findings_table, healthy
+    from churnlab.run.doctor import examine, findings_table, healthy
 
     findings = list(examine())
     screen().print(findings_table(findings))
@@ -77,9 +77,9 @@ def export(
     ] = False,
 ) -> None:
     """Export the notebooks: scripts, the compiled pipeline, and the tables for Terraform."""
-    from churnlab.bigquery_tables import export_tables
-    from churnlab.compiled_pipeline import export_pipeline
-    from churnlab.exporter import export_all
+    from churnlab.author.bigquery_tables import export_tables
+    from churnlab.author.compiled_pipeline import export_pipeline
+    from churnlab.author.exporter import export_all
 
     changed = export_all(paths.NOTEBOOKS, paths.SCRIPTS, check)
     changed += export_pipeline(paths.SCRIPTS, check)
@@ -103,8 +103,8 @@ def run(
     lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
 ) -> None:
     """Run notebooks in order, from fresh kernels, and keep the executed copies for the book."""
-    from churnlab.parameters import assignments
-    from churnlab.runner import find_notebooks, run_course, typed_parameters
+    from churnlab.run.parameters import assignments
+    from churnlab.run.runner import find_notebooks, run_course, typed_parameters
 
     notebooks = find_notebooks(modules or [])
     parameters = typed_parameters(notebooks, assignments(parameter or []))
@@ -137,8 +137,8 @@ def run_script(
 
     Without --lake and --pipeline-id the course's lake and a fresh id are used.
     """
-    from churnlab import submit
-    from churnlab.library import common_utils
+    from churnlab.run import submit
+    from churnlab.run.library import common_utils
 
     arguments = list(context.args)
     given = {argument.partition("=")[0] for argument in arguments}
@@ -189,7 +189,7 @@ def submit(
     Locally the lake, the scripts and a fresh pipeline id are filled in. `churnlab up` in another
     terminal keeps the stand-in; without it one is started for this batch.
     """
-    from churnlab.batches import Target, submit_step
+    from churnlab.cloud.batches import Target, submit_step
 
     target = Target(on.value, project, region, code, service_account, subnetwork, container_image)
     batch = submit_step(step, list(context.args), target, ttl_minutes, attempt)
@@ -205,7 +205,7 @@ def sql(
     lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
 ) -> None:
     """Answer a review query over the tables of the lake."""
-    from churnlab.review import answer
+    from churnlab.run.review import answer
 
     found = answer(query, dataset, lake or paths.lake())
     rows = zip(*(column.to_pylist() for column in found.columns), strict=True)
@@ -223,7 +223,7 @@ def promote(
     lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
 ) -> None:
     """Make a model the champion, the one that scores; the registry keeps who and why."""
-    from churnlab.promotion import promote as decide
+    from churnlab.run.promotion import promote as decide
 
     row, run = decide(version, reason, by, lake or paths.lake(), dataset)
     say(
@@ -241,7 +241,7 @@ def lineage(
     lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
 ) -> None:
     """Say what a run's predictions or models were made from, back to the raw file and the code."""
-    from churnlab.lineage import trace
+    from churnlab.run.lineage import trace
 
     found = trace(lake or paths.lake(), dataset, pipeline_id)
     rows = [
@@ -263,8 +263,8 @@ def lab(
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
 ) -> None:
     """Start JupyterLab, Spark monitor on, with your own copies of the notebooks in lab/."""
-    from churnlab.exercises import write_learner_copies
-    from churnlab.lab import start_lab
+    from churnlab.author.exercises import write_learner_copies
+    from churnlab.run.lab import start_lab
 
     for kept in write_learner_copies(paths.NOTEBOOKS, paths.LAB).kept:
         say(f"{kept}: you changed it, so it stays. Rename it for a fresh copy.")
@@ -274,7 +274,7 @@ def lab(
 @app.command()
 def book() -> None:
     """Build the book from the executed notebooks."""
-    from churnlab.book import build
+    from churnlab.run.book import build
 
     say(f"The book is at {build()}")
 
@@ -305,7 +305,7 @@ def airflow(
     ] = False,
 ) -> None:
     """Start Airflow with the scoring DAG and the stand-ins; Ctrl-C ends all of it."""
-    from churnlab.airflow import register_kernel, serve_airflow
+    from churnlab.standins.airflow import register_kernel, serve_airflow
 
     def announce(text: str) -> None:
         say(text)
@@ -323,7 +323,7 @@ def airflow(
 )
 def airflow_kernel(context: typer.Context) -> None:
     """Become a Jupyter kernel in Airflow's environment; Jupyter calls this with its own options."""
-    from churnlab.airflow import become_kernel
+    from churnlab.standins.airflow import become_kernel
 
     become_kernel(context.args)
 
@@ -331,7 +331,7 @@ def airflow_kernel(context: typer.Context) -> None:
 @app.command()
 def serve(port: Annotated[int, typer.Option(help="The port to listen on.")] = 8000) -> None:
     """Serve the built book on this machine only."""
-    from churnlab.book import serve as serve_book
+    from churnlab.run.book import serve as serve_book
 
     serve_book(port, announce=lambda url: say(f"The book is at {url} (Ctrl-C ends)"))
 

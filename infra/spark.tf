@@ -61,7 +61,7 @@ resource "google_dataproc_session_template" "notebooks" {
       {
         # By default a session may grow to a thousand executors.
         "spark.dynamicAllocation.maxExecutors" = "4"
-        # As on the laptop, in churnlab/spark_conf/spark-defaults.conf.
+        # As on the laptop, in churnlab/run/spark_conf/spark-defaults.conf.
         "spark.sql.execution.arrow.pyspark.enabled" = "true"
         "spark.sql.parquet.outputTimestampType"     = "TIMESTAMP_MICROS"
         "spark.sql.session.timeZone"                = "UTC"

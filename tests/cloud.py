@@ -13,7 +13,7 @@ import yaml
 
 from churnlab import paths
 from churnlab.cloud.package import write_archive
-from churnlab.library import course_module
+from churnlab.run.library import course_module
 from churnlab.standins.clients import google_clients, shim_variables
 from churnlab.standins.functions import Function, serve_function
 from churnlab.standins.pipeline_run import arguments

@@ -22,7 +22,8 @@ from pathlib import Path
 import nbformat
 from nbmake.nb_run import NotebookRun
 
-from churnlab import paths, runner, submit
+from churnlab import paths
+from churnlab.run import runner, submit
 
 CUSTOMERS = 1500
 CELL_SECONDS = 3600  # of a machine that does much else; a cell takes a minute at most

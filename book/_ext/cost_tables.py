@@ -9,7 +9,7 @@ from course_status import table
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from churnlab import costs
+from churnlab.cloud import costs
 from churnlab.errors import CourseError
 
 WIDTH, LEFT, BAR, STEP, TOP = 720, 190, 20, 34, 76  # of the picture, in its own pixels

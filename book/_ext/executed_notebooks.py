@@ -11,7 +11,7 @@ import nbformat
 from sphinx.util import logging
 
 from churnlab import paths
-from churnlab.exercises import is_solution, stub_cell
+from churnlab.author.exercises import is_solution, stub_cell
 
 MEND = "Run `make course` to execute the notebooks again."
 FAILURE_TAG = "papermill-error-cell-tag"

@@ -5,7 +5,7 @@ from course_status import table
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from churnlab import versions
+from churnlab.cloud import versions
 from churnlab.errors import CourseError
 
 

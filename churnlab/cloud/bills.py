@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from google.cloud import dataproc_v1 as dataproc
 
 from churnlab.cloud.clients import CALL, Clients
+from churnlab.cloud.costs import Amount, Prices, batch_cost, load_prices
 from churnlab.cloud.refusals import explained
-from churnlab.costs import Amount, Prices, batch_cost, load_prices
 
 COURSE = "labels.course = churnlab"
 HOUR = 3600

@@ -10,8 +10,8 @@ from churnlab.cloud.clients import CALL, Clients
 from churnlab.cloud.profile import Profile, split_uri
 from churnlab.cloud.refusals import explained, lacking
 from churnlab.cloud.upload import code_items, compare, dag_folder
-from churnlab.doctor import Finding
 from churnlab.errors import CourseError
+from churnlab.run.doctor import Finding
 
 # What the commands of `churnlab cloud` and the notebooks call, by the services' IAM references, as
 # https://docs.cloud.google.com/dataproc-serverless/docs/concepts/iam (accessed 2026-11-24)

@@ -92,7 +92,7 @@ def init(
 def check(dry_run: DryRun = False) -> None:
     """Check APIs, permissions, buckets, tables, code and quotas; it changes nothing in any case."""
     from churnlab.cloud.checks import examine
-    from churnlab.doctor import findings_table, healthy
+    from churnlab.run.doctor import findings_table, healthy
 
     profile, clients = load()
     if dry_run:
@@ -142,7 +142,7 @@ def submit(
     """
     from google.cloud import dataproc_v1 as dataproc
 
-    from churnlab.batches import plan_step, read_options, submit_step
+    from churnlab.cloud.batches import plan_step, read_options, submit_step
     from churnlab.cloud.submit import target_of, with_defaults
 
     profile, clients = load()

@@ -22,7 +22,7 @@ from churnlab.cloud.profile import Profile
 from churnlab.cloud.refusals import explained
 from churnlab.cloud.upload import environment_name
 from churnlab.errors import CourseError
-from churnlab.parameters import assignments, read_value
+from churnlab.run.parameters import assignments, read_value
 
 DAG_ID = "churn_scoring"
 ENDED = {"success": True, "failed": False}

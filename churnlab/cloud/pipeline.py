@@ -8,8 +8,8 @@ from churnlab.cloud.clients import CALL, RETRY, Clients
 from churnlab.cloud.profile import Profile
 from churnlab.cloud.refusals import explained
 from churnlab.errors import CourseError
-from churnlab.library import common_utils, course_module
-from churnlab.parameters import assignments, read_value
+from churnlab.run.library import common_utils, course_module
+from churnlab.run.parameters import assignments, read_value
 
 ENDED = {"SUCCEEDED": True, "FAILED": False, "CANCELLED": False}
 KINDS = {"NUMBER_INTEGER": "int", "NUMBER_DOUBLE": "float", "BOOLEAN": "bool"}

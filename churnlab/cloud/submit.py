@@ -1,9 +1,9 @@
 """A step as a batch, with everything that the profile knows."""
 
-from churnlab.batches import Target
+from churnlab.cloud.batches import Target
 from churnlab.cloud.clients import Clients
 from churnlab.cloud.profile import Profile, split_uri
-from churnlab.library import common_utils
+from churnlab.run.library import common_utils
 
 
 def target_of(profile: Profile, clients: Clients) -> Target:

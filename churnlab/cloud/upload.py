@@ -13,7 +13,7 @@ from churnlab.cloud.clients import CALL, CALL_TIMEOUT, Clients
 from churnlab.cloud.profile import Profile, split_uri
 from churnlab.cloud.refusals import explained
 from churnlab.errors import CourseError
-from churnlab.library import common_utils
+from churnlab.run.library import common_utils
 
 DAG = "scoring_dag.py"
 # The storage library has errors of its own while it writes, and a retry that knows them.

@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from churnlab import submit
-from churnlab.airflow import airflow_environment, airflow_python, make_database, prepare_home
-from churnlab.promotion import promote
+from churnlab.run import submit
+from churnlab.run.promotion import promote
+from churnlab.standins.airflow import (
+    airflow_environment,
+    airflow_python,
+    make_database,
+    prepare_home,
+)
 from churnlab.standins.server import stand_ins
 from tests.conftest import CUSTOMER, customer, write_raw
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from churnlab.airflow import land_todays_customers
+from churnlab.standins.airflow import land_todays_customers
 from tests.airflow.conftest import WITHOUT_CHURN, AirflowHome, various
 from tests.conftest import write_raw
 

@@ -7,7 +7,7 @@ import psutil
 import pytest
 import requests
 
-from churnlab.airflow import running_airflow
+from churnlab.standins.airflow import running_airflow
 from tests.airflow.conftest import land, published, various
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("airflow")]

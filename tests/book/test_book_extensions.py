@@ -12,7 +12,8 @@ from course_status import duration
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
-from churnlab import costs, paths, versions
+from churnlab import paths
+from churnlab.cloud import costs, versions
 
 EXTENSIONS = [
     "contract_tables",

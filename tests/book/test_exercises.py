@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from churnlab.author.exercises import TASK, learner_copy, stub, write_learner_copies
 from churnlab.errors import CourseError
-from churnlab.exercises import TASK, learner_copy, stub, write_learner_copies
 
 SOLUTION = "import math\n\narea = math.pi * 2**2\narea"
 

@@ -6,7 +6,7 @@ import pytest
 from google.cloud import dataproc_v1 as dataproc
 
 from churnlab.cloud.bills import bills, total
-from churnlab.costs import batch_cost
+from churnlab.cloud.costs import batch_cost
 from tests.cloud_commands.conftest import churnlab
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]

@@ -7,7 +7,7 @@ import pytest
 from google.cloud import aiplatform_v1 as vertex
 
 from churnlab.cloud.pipeline import settings_of
-from churnlab.library import course_module
+from churnlab.run.library import course_module
 from tests.cloud import plan_of
 from tests.cloud_commands.conftest import PROFILE, churnlab
 

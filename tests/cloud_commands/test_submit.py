@@ -9,7 +9,7 @@ from dataclasses import replace
 import grpc
 import pytest
 
-from churnlab.batches import plan_step
+from churnlab.cloud.batches import plan_step
 from churnlab.cloud.submit import target_of
 from churnlab.standins.api import ApiError
 from tests.cloud_commands.conftest import PROFILE, churnlab

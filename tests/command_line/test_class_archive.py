@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from churnlab import class_archive, doctor, monitor, spark_home
 from churnlab.errors import CourseError
-from churnlab.submit import submit_environment
+from churnlab.run import class_archive, doctor, spark_home, spark_panel
+from churnlab.run.submit import submit_environment
 
 MAPPED, FROM_JARS = "source: shared objects file (top)", "source: file:"
 HELLO = "org.apache.spark.launcher.Main"
@@ -76,7 +76,7 @@ def test_every_spark_of_the_environment_maps_the_archive(tmp_path, command):
 
 @pytest.mark.slow
 def test_the_spark_of_a_watched_kernel_maps_it_too(tmp_path):
-    listener = monitor.listener_jar(spark_home.SPARK_HOME)
+    listener = spark_panel.listener_jar(spark_home.SPARK_HOME)
     jars = f"{spark_home.class_path()}:{listener}"
     submit = ["--conf", f"spark.driver.extraClassPath={jars}", "pyspark-shell"]
     _, _, mapped = run_session(tmp_path, sys.executable, PYSPARK_SUBMIT_ARGS=" ".join(submit))

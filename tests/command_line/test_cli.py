@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from churnlab import cli, doctor, runner, spark_home, submit
+from churnlab import cli
 from churnlab.errors import CourseError
+from churnlab.run import doctor, runner, spark_home, submit
 
 CHURNLAB = Path(sys.executable).with_name("churnlab")
 

@@ -8,8 +8,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from papermill.exceptions import PapermillExecutionError
 
-from churnlab import paths, runner
+from churnlab import paths
 from churnlab.errors import CourseError
+from churnlab.run import runner
 
 
 @pytest.fixture

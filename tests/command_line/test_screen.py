@@ -5,7 +5,7 @@ import re
 import pytest
 
 from churnlab import paths, screen
-from churnlab.doctor import Finding, findings_table
+from churnlab.run.doctor import Finding, findings_table
 
 MARKUP = "70 [/month] [red]x[/] :smile: [link=https://e.org]y[/link]"
 # What rich or typer would print by itself; the helper alone may.

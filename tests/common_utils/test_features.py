@@ -20,7 +20,7 @@ from pyspark.ml import Pipeline
 from pyspark.ml.functions import vector_to_array
 from pyspark.sql import functions as F
 
-from churnlab.library import course_module
+from churnlab.run.library import course_module
 
 pytestmark = pytest.mark.xdist_group("library")
 

@@ -9,7 +9,7 @@ import yaml
 from google.cloud import dataproc_v1 as dataproc
 
 from churnlab import paths
-from churnlab.costs import (
+from churnlab.cloud.costs import (
     PRICES,
     Amount,
     batch_cost,

@@ -10,7 +10,7 @@ from nbconvert.exporters import get_exporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from churnlab import paths
-from churnlab.exporter import (
+from churnlab.author.exporter import (
     ExportError,
     export_all,
     export_notebook,

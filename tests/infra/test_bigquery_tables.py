@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from churnlab import bigquery_tables, paths
+from churnlab import paths
+from churnlab.author import bigquery_tables
+from churnlab.author.exporter import ExportError
 from churnlab.errors import CourseError
-from churnlab.exporter import ExportError
 
 # https://github.com/GoogleCloudDataproc/spark-bigquery-connector#data-types
 IN_SPARK = {

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "_build" / "screenshots" / "lab"
 START = (
-    "import sys; from pathlib import Path; from churnlab.lab import start_lab;"
+    "import sys; from pathlib import Path; from churnlab.run.lab import start_lab;"
     "sys.exit(start_lab(8888, False, Path('notebooks'), Path('state')))"
 )
 SESSION = """\

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 from churnlab import paths
-from churnlab.exporter import KNOWN_TAGS, export_all, read_parameters, script_name
+from churnlab.author.exporter import KNOWN_TAGS, export_all, read_parameters, script_name
 
 NOTEBOOKS = {
     path.stem: nbformat.read(path, as_version=4) for path in sorted(paths.NOTEBOOKS.glob("*.ipynb"))

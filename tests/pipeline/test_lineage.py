@@ -4,11 +4,12 @@ import subprocess
 
 import pytest
 
-from churnlab import lineage, paths
+from churnlab import paths
 from churnlab.errors import CourseError
-from churnlab.library import course_module
 from churnlab.pictures import draw_graph
-from churnlab.promotion import promote
+from churnlab.run import lineage
+from churnlab.run.library import course_module
+from churnlab.run.promotion import promote
 
 
 def git(folder, *arguments) -> str:

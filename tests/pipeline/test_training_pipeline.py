@@ -13,7 +13,7 @@ from google_cloud_pipeline_components.v1.dataset import TabularDatasetCreateOp
 from kfp import compiler, dsl, local
 
 from churnlab import paths
-from churnlab.library import course_module
+from churnlab.run.library import course_module
 
 SPEC = yaml.safe_load((paths.SCRIPTS / "training_pipeline.yaml").read_text())
 PLACE = {"project": "demo", "location": "us-central1", "dataset": "churn"}

@@ -9,8 +9,8 @@ import requests
 from google.cloud import aiplatform
 
 from churnlab import paths
-from churnlab.library import course_module
-from churnlab.lineage import trace
+from churnlab.run.library import course_module
+from churnlab.run.lineage import trace
 from tests.pipeline.conftest import SHA
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]

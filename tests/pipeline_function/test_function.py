@@ -12,7 +12,7 @@ import requests
 from google.cloud import aiplatform_v1 as vertex
 
 from churnlab import paths
-from churnlab.library import course_module
+from churnlab.run.library import course_module
 from tests.cloud import SETTINGS, plan_of
 
 # It starts processes; one worker is enough for them.

@@ -7,7 +7,7 @@ from importlib.metadata import packages_distributions
 from packaging.requirements import Requirement
 
 from churnlab import paths
-from churnlab.library import course_module
+from churnlab.run.library import course_module
 
 CLOUD = {"python_version": "3.12", "python_full_version": "3.12.0", "sys_platform": "linux"}
 

@@ -10,7 +10,7 @@ import requests
 from google.api_core import exceptions
 from google.cloud import dataproc_v1 as dataproc
 
-from churnlab.library import course_module
+from churnlab.run.library import course_module
 from churnlab.standins.batches import gigabytes, node_dcu
 from churnlab.standins.server import stand_ins
 

@@ -13,7 +13,7 @@ from flask import Flask
 from google.cloud import aiplatform_v1 as vertex
 
 from churnlab.errors import CourseError
-from churnlab.library import course_module
+from churnlab.run.library import course_module
 from churnlab.standins import ports
 from churnlab.standins.batches import BatchService
 from churnlab.standins.batches_grpc import serve_grpc

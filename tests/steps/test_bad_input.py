@@ -24,7 +24,8 @@ from common_utils import (
 )
 from pyspark.sql import SparkSession
 
-from churnlab import paths, submit
+from churnlab import paths
+from churnlab.run import submit
 from tests.conftest import CUSTOMER, customer, write_raw
 
 pytestmark = pytest.mark.xdist_group("steps")

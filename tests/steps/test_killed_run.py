@@ -11,7 +11,7 @@ import pytest
 from common_utils import read_table, review
 from pyspark.sql import SparkSession
 
-from churnlab import submit
+from churnlab.run import submit
 from tests.conftest import customer, write_raw
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("library")]

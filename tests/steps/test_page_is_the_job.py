@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from churnlab import submit
+from churnlab.run import submit
 from tests.conftest import environment_without_java
 from tests.course import course_in
 from tests.same_rows import approximately, order

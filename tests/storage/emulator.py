@@ -14,7 +14,8 @@ import pyarrow.parquet
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from churnlab import bigquery_tables, paths
+from churnlab import paths
+from churnlab.author import bigquery_tables
 from churnlab.standins.ports import start_on_a_port
 
 PROJECT = "demo"

@@ -27,7 +27,8 @@ from google.api_core.exceptions import BadRequest, GoogleAPICallError
 from google.cloud import bigquery
 from pyspark.sql import DataFrame
 
-from churnlab import lineage, paths
+from churnlab import paths
+from churnlab.run import lineage
 from tests.same_rows import approximately
 from tests.storage.chain import RUN, options, plain, records
 from tests.storage.conftest import need

@@ -27,7 +27,8 @@ from common_utils import (
     write_text,
 )
 
-from churnlab import paths, submit
+from churnlab import paths
+from churnlab.run import submit
 from churnlab.standins.storage import storage_server
 from tests.same_rows import approximately
 from tests.storage.bucket import CONNECTOR, arrow_variables, spark_settings, storage_client

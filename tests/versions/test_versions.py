@@ -7,9 +7,10 @@ from datetime import date, timedelta
 import pytest
 import yaml
 
-from churnlab import costs, paths
+from churnlab import paths
+from churnlab.cloud import costs
+from churnlab.cloud.versions import VERSIONS, load_versions, problems, stale_citations
 from churnlab.errors import CourseError
-from churnlab.versions import VERSIONS, load_versions, problems, stale_citations
 
 TODAY = date(2026, 11, 24)
 PRODUCT = {

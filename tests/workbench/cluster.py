@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from churnlab import paths
-from churnlab.spark_home import SPARK_HOME
+from churnlab.run.spark_home import SPARK_HOME
 from churnlab.standins.ports import start_on_a_port
 
 WORKERS = 2

@@ -16,7 +16,7 @@ from churnlab.errors import CourseError
 STATE = paths.BUILD / "jupyter"
 """Settings, run-time files and history of the lab; the reader's own Jupyter stays as it is."""
 
-KERNEL_CONFIG = {"InteractiveShellApp": {"extensions": ["churnlab.monitor"]}}
+KERNEL_CONFIG = {"InteractiveShellApp": {"extensions": ["churnlab.run.spark_panel"]}}
 
 # The lab asks no other host for news, updates or extensions, and does not ask whether it may.
 DEFAULT_SETTINGS = {

@@ -1,6 +1,6 @@
 """A short program that makes Spark load the classes that the course's steps load.
 
-`churnlab.class_archive` runs it once, by spark-submit, in a Java that then writes those classes
+`churnlab.run.class_archive` runs it once, by spark-submit, in a Java that then writes those classes
 into its archive. It needs no data: it makes a few rows and treats them as the steps do theirs.
 A class that it does not load costs a start a little time, nothing else.
 """

@@ -30,7 +30,7 @@ ENVIRONMENT = paths.AIRFLOW
 HOME = paths.BUILD / "airflow"
 KERNEL = "churnlab-airflow"
 DAG = "scoring_dag.py"
-LOCAL_SETTINGS = Path(__file__).parent / "standins" / "airflow_local_settings.py"
+LOCAL_SETTINGS = Path(__file__).with_name("airflow_local_settings.py")
 
 # Of a machine that does much else: an idle one needs 20 and 3.
 START_SECONDS = 900
@@ -242,7 +242,9 @@ def land_todays_customers(lake: Path, rows: int = 300) -> Path | None:
     Returns the new file, or None, also where the raw customers are no CSV.
     """
     target = lake / "incoming" / f"{datetime.now(UTC):%Y-%m-%d}.csv"
-    from churnlab.library import common_utils  # needs PySpark, which Airflow's environment lacks
+    from churnlab.run.library import (
+        common_utils,  # needs PySpark, which Airflow's environment lacks
+    )
 
     folder = Path(common_utils().newest_landing(str(lake / "raw" / "customers")))
     raw = next(iter(sorted(folder.glob("*.csv"))), None)
@@ -259,7 +261,9 @@ def land_todays_customers(lake: Path, rows: int = 300) -> Path | None:
 
 def check_model(lake: str) -> None:
     """Raise CourseError if a lake on this machine has no champion."""
-    from churnlab.library import common_utils  # needs PySpark, which Airflow's environment lacks
+    from churnlab.run.library import (
+        common_utils,  # needs PySpark, which Airflow's environment lacks
+    )
 
     library = common_utils()
     if "://" not in lake:

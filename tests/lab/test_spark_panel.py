@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from churnlab import lab, monitor
+from churnlab.run import lab, spark_panel
 from churnlab.errors import CourseError
-from churnlab.spark_home import SPARK_HOME
+from churnlab.run.spark_home import SPARK_HOME
 
 
 class Channel:
@@ -29,9 +29,9 @@ class Channel:
 @pytest.fixture
 def patient(monkeypatch):
     """A monitor of no kernel at all."""
-    logger = monitor.logging.getLogger("sparkmonitor")
-    monkeypatch.setattr(monitor.kernelextension, "logger", logger, raising=False)
-    return monitor.PatientMonitor(ipython=None)
+    logger = spark_panel.logging.getLogger("sparkmonitor")
+    monkeypatch.setattr(spark_panel.kernelextension, "logger", logger, raising=False)
+    return spark_panel.PatientMonitor(ipython=None)
 
 
 def numbered(count):
@@ -66,25 +66,25 @@ def test_no_message_is_lost_when_the_browser_opens_in_the_middle(patient):
 
 
 def test_without_a_browser_the_memory_stays_small(patient):
-    for message in numbered(monitor.HELD_MESSAGES + 1):
+    for message in numbered(spark_panel.HELD_MESSAGES + 1):
         patient.send(message)
-    assert len(patient.held) == monitor.HELD_MESSAGES
+    assert len(patient.held) == spark_panel.HELD_MESSAGES
 
 
 def test_the_listener_fits_the_spark_of_the_course():
-    jar = monitor.listener_jar(SPARK_HOME)
+    jar = spark_panel.listener_jar(SPARK_HOME)
     assert jar.is_file()
     assert re.search(r"spark\d_2\.\d+\.jar$", jar.name)
 
 
 def test_an_unknown_spark_is_named(tmp_path):
     with pytest.raises(CourseError, match=re.escape(str(tmp_path))):
-        monitor.listener_jar(tmp_path)
+        spark_panel.listener_jar(tmp_path)
 
 
 def test_the_reader_s_own_submit_arguments_stay():
     theirs = {"PYSPARK_SUBMIT_ARGS": "--driver-memory 2g pyspark-shell"}
-    variables = monitor.listener_environment(Path("/a folder/listener.jar"), 1234, theirs)
+    variables = spark_panel.listener_environment(Path("/a folder/listener.jar"), 1234, theirs)
     arguments = shlex.split(variables["PYSPARK_SUBMIT_ARGS"])
     assert arguments[-3:] == ["--driver-memory", "2g", "pyspark-shell"]
     assert "spark.driver.extraClassPath=/a folder/listener.jar" in arguments
@@ -98,10 +98,10 @@ def test_only_the_kernel_s_own_spark_is_watched(monkeypatch, before):
     for name, value in before.items():
         monkeypatch.setenv(name, value)
     around = dict(os.environ)
-    launch = monitor.watch(lambda: dict(os.environ), Path("/listener.jar"), 1234)
+    launch = spark_panel.watch(lambda: dict(os.environ), Path("/listener.jar"), 1234)
     during = launch()
     assert during["SPARKMONITOR_KERNEL_PORT"] == "1234"
-    assert monitor.LISTENER in during["PYSPARK_SUBMIT_ARGS"]
+    assert spark_panel.LISTENER in during["PYSPARK_SUBMIT_ARGS"]
     assert dict(os.environ) == around
 
 
@@ -111,7 +111,7 @@ def test_the_environment_is_restored_when_spark_does_not_start():
 
     around = dict(os.environ)
     with pytest.raises(RuntimeError, match="no Java"):
-        monitor.watch(fail, Path("/listener.jar"), 1234)()
+        spark_panel.watch(fail, Path("/listener.jar"), 1234)()
     assert dict(os.environ) == around
 
 

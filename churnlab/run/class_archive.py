@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
-from churnlab import spark_home
 from churnlab.errors import CourseError
+from churnlab.run import spark_home
 
 SECONDS = 600
 """How long making the archive may take: half a minute on a free laptop, minutes on a busy one."""
@@ -81,7 +81,7 @@ def tour_options(java: Path, archive: Path, folder: Path) -> list[str]:
     settings = ["--master", "local[2]", "--driver-memory", "1g"]
     for setting in ("spark.ui.enabled=false", "spark.sql.shuffle.partitions=2"):
         settings += ["--conf", setting]
-    tour = str(files("churnlab") / "class_tour.py")
+    tour = str(files("churnlab.run") / "class_tour.py")
     submit = ["org.apache.spark.deploy.SparkSubmit", *settings, tour, str(folder)]
     told = _run(java, ["-cp", spark_home.class_path(), "org.apache.spark.launcher.Main", *submit])
     command = told.partition("\0\n")[2].rstrip("\0").split("\0")

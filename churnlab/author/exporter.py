@@ -27,7 +27,7 @@ from pathlib import Path
 import nbformat
 from nbconvert.exporters import PythonExporter
 
-from churnlab.parameters import ExportError, Parameter, read_parameters
+from churnlab.run.parameters import ExportError, Parameter, read_parameters
 
 PAGE_TAGS = {"book-only", "exercise", "solution", "injected-parameters"}
 KNOWN_TAGS = PAGE_TAGS | {

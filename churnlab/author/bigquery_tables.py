@@ -6,9 +6,9 @@ from pathlib import Path
 import sqlglot
 from sqlglot import exp
 
+from churnlab.author.exporter import ExportError
 from churnlab.errors import CourseError
-from churnlab.exporter import ExportError
-from churnlab.library import common_utils
+from churnlab.run.library import common_utils
 
 NAME = "bigquery_tables.json"
 
@@ -52,7 +52,7 @@ def table_definition(name: str, columns: str) -> dict:
     Raises CourseError for a table without a description and for a type BigQuery is not told of.
     """
     if name not in ONE_ROW:
-        mend = "Say what one row is in ONE_ROW of churnlab/bigquery_tables.py."
+        mend = "Say what one row is in ONE_ROW of churnlab/author/bigquery_tables.py."
         raise CourseError(f"The table {name} has no description.", mend)
     parsed = sqlglot.parse_one(f"CREATE TABLE t ({columns})", read="spark")
     schema = [field(column.name, column.kind) for column in parsed.this.expressions]
@@ -69,7 +69,7 @@ def field(name: str, kind: exp.DataType) -> dict:
         fields = [field(part.name, part.args["kind"]) for part in kind.expressions]
         return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": fields}
     if kind.this not in TYPES:
-        mend = "Add it to TYPES of churnlab/bigquery_tables.py."
+        mend = "Add it to TYPES of churnlab/author/bigquery_tables.py."
         raise CourseError(f"The column {name} is {kind.sql()}, unknown to BigQuery's export.", mend)
     return {"name": name, "type": TYPES[kind.this], "mode": "NULLABLE"}
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from churnlab import paths
 from churnlab.errors import CourseError
-from churnlab.library import common_utils
+from churnlab.run.library import common_utils
 
 NOTEBOOKS = {
     "preprocessing": "04-preprocessing",

@@ -15,11 +15,12 @@ import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
-from churnlab import paths, spark_home
+from churnlab import paths
 from churnlab.environment import environment_with
 from churnlab.errors import CourseError
-from churnlab.library import common_utils
-from churnlab.parameters import read_parameters, read_value
+from churnlab.run import spark_home
+from churnlab.run.library import common_utils
+from churnlab.run.parameters import read_parameters, read_value
 
 SHOWN_VERSIONS = ("pyspark", "pandas", "pyarrow", "scikit-learn", "papermill", "jupyter-book")
 JAVA_TRACE = "\n\tat "  # where a Java exception's message ends

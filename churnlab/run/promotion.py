@@ -3,7 +3,7 @@
 import getpass
 
 from churnlab.errors import CourseError
-from churnlab.library import common_utils
+from churnlab.run.library import common_utils
 
 
 def promote(version: str, reason: str, by: str, lake: str, dataset: str) -> tuple[dict, str]:

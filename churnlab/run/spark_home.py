@@ -12,7 +12,7 @@ import pyspark
 
 SPARK_HOME = Path(pyspark.__file__).parent
 CLASS_ARCHIVE = SPARK_HOME / "class-archive.jsa"
-"""Spark's classes, ready for Java to map; ``churnlab.class_archive`` makes it."""
+"""Spark's classes, ready for Java to map; ``churnlab.run.class_archive`` makes it."""
 
 
 def bundled_java_home() -> Path:
@@ -57,7 +57,7 @@ def configure_spark(spark_home: Path = SPARK_HOME) -> Path:
         "@JARS@": class_path(spark_home),
         **_archive_values(spark_home / CLASS_ARCHIVE.name),
     }
-    for source in (files("churnlab") / "spark_conf").iterdir():
+    for source in (files("churnlab.run") / "spark_conf").iterdir():
         text = source.read_text(encoding="utf-8")
         for name, value in values.items():
             text = text.replace(name, value)

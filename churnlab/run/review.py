@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from churnlab.errors import CourseError
-from churnlab.library import common_utils
+from churnlab.run.library import common_utils
 
 
 def answer(query: str, dataset: str, lake: str) -> pa.Table:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from churnlab import paths
+from churnlab.cloud.versions import Citation, check_fields, check_unique, citation, read_entries
 from churnlab.errors import CourseError
-from churnlab.versions import Citation, check_fields, check_unique, citation, read_entries
 
 PRICES = paths.INFRA / "prices.yaml"
 WEEK = 168.0  # hours

@@ -14,9 +14,9 @@ from google.cloud import dataproc_v1 as dataproc
 from churnlab import paths
 from churnlab.cloud.refusals import explain
 from churnlab.errors import CourseError
-from churnlab.library import course_module
-from churnlab.runner import find_notebooks, typed_parameters
-from churnlab.submit import find_script
+from churnlab.run.library import course_module
+from churnlab.run.runner import find_notebooks, typed_parameters
+from churnlab.run.submit import find_script
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from packaging.requirements import Requirement
 from rich.table import Table
 from rich.text import Text
 
-from churnlab import class_archive, paths, spark_home
+from churnlab import paths
 from churnlab.errors import CourseError
-from churnlab.library import common_utils
+from churnlab.run import class_archive, spark_home
+from churnlab.run.library import common_utils
 from churnlab.screen import table_of
 
 GIB = 1024**3
@@ -117,7 +118,7 @@ def check_memory(size: int) -> Finding:
     """Spark's driver takes up to 3 GiB, the notebook and the browser the rest."""
     if size >= 6 * GIB:
         return Finding("Memory", "ok", f"{size / GIB:.0f} GiB")
-    mend = "Close other programs, or lower spark.driver.memory in churnlab/spark_conf."
+    mend = "Close other programs, or lower spark.driver.memory in churnlab/run/spark_conf."
     return Finding("Memory", "warning", f"{size / GIB:.1f} GiB, 6 are comfortable", mend)
 
 

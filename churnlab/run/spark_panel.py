@@ -22,7 +22,7 @@ from sparkmonitor import kernelextension
 
 from churnlab.environment import environment_with
 from churnlab.errors import CourseError
-from churnlab.spark_home import SPARK_HOME, class_path
+from churnlab.run.spark_home import SPARK_HOME, class_path
 
 LISTENER = "sparkmonitor.listener.JupyterSparkMonitorListener"
 HELD_MESSAGES = 5000

@@ -3,8 +3,8 @@
 import tempfile
 from pathlib import Path
 
-from churnlab.exporter import ExportError
-from churnlab.library import course_module
+from churnlab.author.exporter import ExportError
+from churnlab.run.library import course_module
 
 NAME = "training_pipeline.yaml"
 

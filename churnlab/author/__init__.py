@@ -1,0 +1,1 @@
+"""What makes scripts, exercises and tables of the notebooks."""

@@ -1,0 +1,1 @@
+"""What runs notebooks, scripts and pages on this machine."""
