@@ -65,7 +65,7 @@ def some_trees(model: RandomForestClassificationModel, first: int, last: int):
 def grid_points(quick: bool) -> list[tuple[int, int]]:
     """Return the (maxDepth, maxBins) points of the grid."""
     return (
-        list(itertools.product([5, 10], [32]))
+        list(itertools.product([3, 6], [32]))
         if quick
         else list(itertools.product([5, 10, 15], [24, 32, 40]))
     )
