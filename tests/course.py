@@ -24,6 +24,7 @@ from nbmake.nb_run import NotebookRun
 
 from churnlab import paths
 from churnlab.run import runner, submit
+from churnlab.run.library import common_utils
 
 CUSTOMERS = 1500
 CELL_SECONDS = 3600  # of a machine that does much else; a cell takes a minute at most
@@ -100,8 +101,9 @@ class Course:
         arguments += ["--rows", str(CUSTOMERS)]
         done = submit.run_script("customer_data", arguments, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
-        [landed] = (lake / "raw" / "customers").glob("*.csv")
-        return landed
+        library = common_utils()
+        [landed] = library.raw_files(library.newest_landing(str(lake / "raw" / "customers")))
+        return Path(landed)
 
     def book(self) -> Path:
         """Return the folder of the book, built strictly from the executed copies.

@@ -183,10 +183,11 @@ def finished(cloud, spark, local_lake, raw_file, tmp_path_factory) -> Cloud:
 
 
 def rows(lake: str, table: str) -> list[dict]:
-    """Return the run's rows of a table, with the lake's own name left out."""
+    """Return the run's rows of a table, with the lake's own name and its landing's left out."""
     found = review(f"{lake}/warehouse/churn", f"SELECT * FROM {table} WHERE pipeline_id = '{RUN}'")
     if "source" in found:
-        found["source"] = found["source"].str.removeprefix(lake)
+        source = found["source"].str.removeprefix(lake)
+        found["source"] = source.str.replace(r"/attempt=[\w-]+", "", regex=True)
     return records(found)
 
 
