@@ -58,12 +58,12 @@ def look_at_tasks(dag, lake: Path) -> dict:
     no_record = answer(functions["check_quality"], RUN, params)
     record = {"pipeline_id": key, "step": "scoring"}
     facts = {"source": "a.csv", "model_version": "m", "predictions": 9, "offers": 3}
-    first = answer(functions["publish"], record | {"facts": facts}, RUN, params)
+    first = answer(functions["publish"], record | {"facts": facts}, RUN)
     later = {"pipeline_id": "20270101t000000-000000", "facts": facts}
-    answer(functions["publish"], later, RUN, params)
-    late = answer(functions["publish"], record | {"facts": facts}, RUN, params)
+    answer(functions["publish"], later, RUN)
+    late = answer(functions["publish"], record | {"facts": facts}, RUN)
     move, ObjectStoragePath.rename = ObjectStoragePath.rename, None  # killed before the move
-    killed = answer(functions["publish"], later | {"pipeline_id": "2028"}, RUN, params)
+    killed = answer(functions["publish"], later | {"pipeline_id": "2028"}, RUN)
     ObjectStoragePath.rename = move
     return {
         "key": key,
