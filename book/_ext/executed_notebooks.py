@@ -12,6 +12,7 @@ from sphinx.util import logging
 
 from churnlab import paths
 from churnlab.author.exercises import is_solution, stub_cell
+from churnlab.author.quizzes import has_quiz, with_choices
 
 MEND = "Run `make course` to execute the notebooks again."
 FAILURE_TAG = "papermill-error-cell-tag"
@@ -30,7 +31,7 @@ def show_executed_copy(app, docname, source):
 
 
 def for_reading(notebook):
-    """The notebook as its page shows it: stubs before folded solutions, no traces of the runner."""
+    """The notebook as its page shows it: stubs before folded solutions, quizzes to answer."""
     cells = []
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
@@ -44,6 +45,8 @@ def for_reading(notebook):
             cell.metadata.setdefault("mystnb", {}).update(
                 code_prompt_show="Show the solution", code_prompt_hide="Hide the solution"
             )
+        if has_quiz(cell):
+            cell.source = with_choices(cell.source)
         cells.append(cell)
     notebook.cells = cells
     # Interactive widgets would load their scripts from another host.

@@ -12,6 +12,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from churnlab.author.quizzes import with_folded_answers
 from churnlab.errors import CourseError
 
 TASK = "# Write your code here."
@@ -48,6 +49,7 @@ def learner_copy(notebook: NotebookNode) -> NotebookNode:
     """A copy of `notebook` to work in: a stub before each solution, the solution folded away.
 
     The solution stays and runs, so that the cells after it work before the exercise is solved.
+    Answers of quizzes are folded as JupyterLab can fold them.
     """
     learner = copy.deepcopy(notebook)
     cells = []
@@ -58,6 +60,8 @@ def learner_copy(notebook: NotebookNode) -> NotebookNode:
             cell.metadata["jupyter"] = folded
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+        if cell.cell_type == "markdown":
+            cell.source = with_folded_answers(cell.source)
         cells.append(cell)
     learner.cells = cells
     return learner

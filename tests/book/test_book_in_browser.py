@@ -267,6 +267,21 @@ def test_a_solution_is_folded_until_the_reader_opens_it(page, site, visits):
     pytest.fail("No notebook of the book has an exercise with a solution.")
 
 
+def test_a_quiz_is_answered_by_the_keyboard_and_says_whether_it_was_right(page, site):
+    page.goto(f"{site}/notebooks/04-preprocessing.html")
+    quiz = page.locator(".course-quiz").first
+    right, wrong, answer = (quiz.locator(x) for x in (".said-right", ".said-wrong", "details p"))
+    assert not (right.is_visible() or wrong.is_visible() or answer.is_visible())
+    quiz.locator("input").first.focus()
+    page.keyboard.press("Space")
+    assert wrong.is_visible() and not right.is_visible()
+    page.keyboard.press("ArrowDown")
+    assert right.is_visible() and not wrong.is_visible()
+    quiz.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert answer.is_visible()
+
+
 def test_a_link_to_a_script_opens_it_in_the_book(page, site, visits):
     name, link = next(
         (name, link)
