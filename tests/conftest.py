@@ -85,6 +85,14 @@ def spark(tmp_path_factory):
 
 
 @pytest.fixture
+def as_a_program(monkeypatch):
+    """Let a script run as a program in this process: at its end it stops no session of others."""
+    from pyspark.sql import SparkSession
+
+    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
+
+
+@pytest.fixture
 def common_utils():
     """The library as the scripts import it."""
     return importlib.import_module("common_utils")

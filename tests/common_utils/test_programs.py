@@ -32,9 +32,8 @@ def nobody_logged_in():
         (nobody_logged_in, "error: Your default credentials were not found."),
     ],
 )
-def test_what_a_reader_can_mend_is_one_line(common_utils, monkeypatch, main, line):
-    # A program stops its session; this process has that of the other tests.
-    monkeypatch.setattr(common_utils.SparkSession, "getActiveSession", lambda: None)
+@pytest.mark.usefixtures("as_a_program")
+def test_what_a_reader_can_mend_is_one_line(common_utils, main, line):
     with pytest.raises(SystemExit) as end:
         common_utils.run_program(main)
     assert end.value.code.startswith(line) and "\n" not in end.value.code

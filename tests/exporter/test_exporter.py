@@ -85,6 +85,7 @@ def test_boolean_options_take_true_and_false(tmp_path, text, value):
 FAILING = "from common_utils import StepError\n\nif rows == 0:\n    raise StepError('no customers.\\nLand some.')"
 
 
+@pytest.mark.usefixtures("as_a_program")
 def test_an_expected_error_ends_a_script_in_one_line_and_main_still_raises_it(
     tmp_path, monkeypatch, common_utils
 ):
@@ -102,6 +103,7 @@ def test_an_expected_error_ends_a_script_in_one_line_and_main_still_raises_it(
         runpy.run_path(str(path), run_name="__main__")
 
 
+@pytest.mark.usefixtures("as_a_program")
 def test_an_error_that_nobody_expects_keeps_its_trace(tmp_path, monkeypatch):
     path = tmp_path / "a_step.py"
     path.write_text(export(code("from common_utils import StepError"), code("print(1 // rows)")))
