@@ -1,5 +1,6 @@
 """The built book as a reader meets it: every page, in a browser, at desktop and phone width."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urldefrag
@@ -77,7 +78,12 @@ def page_names(book: Path) -> list[str]:
 
 
 def screenshot(page, name: str, width: str) -> None:
-    """Keep a picture of the whole page for people to look at."""
+    """Keep a picture of the whole page for people to look at, if CHURNLAB_SCREENSHOTS asks for it.
+
+    Ninety pictures take most of a minute.
+    """
+    if not os.environ.get("CHURNLAB_SCREENSHOTS"):
+        return
     height = page.evaluate("document.documentElement.scrollHeight")
     clip = {**page.viewport_size, "x": 0, "y": 0, "height": min(height, TALLEST_SHOT)}
     path = SCREENSHOTS / width / (name.removesuffix(".html").replace("/", "-") + ".png")
