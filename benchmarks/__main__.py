@@ -8,7 +8,7 @@ import typer
 from rich import box
 
 from benchmarks import customers, equality, reports, rounds
-from benchmarks.programs import HERE, Program, submit
+from benchmarks.programs import HERE, LIBRARY, Program, submit
 from churnlab.errors import CourseError
 from churnlab.screen import report_error, screen, table_of
 
@@ -32,7 +32,7 @@ def quality_of_winner(bench: rounds.Bench) -> dict:
     done = bench.last("course", "tuning")
     arguments = ["--lake", str(done.folder), "--run", done.run]
     arguments += ["--repeats", "1", "--folds", "2"] if bench.quick else []
-    files = (HERE / "cross_validated_winner.py",)
+    files = (HERE / "cross_validated_winner.py", *LIBRARY)
     program = Program("cross_validated_winner", tuple(arguments), files)
     folder = bench.folder / "quality"
     folder.mkdir()

@@ -3,16 +3,17 @@
     spark-submit … timed_step.py RESULT.json cross_validated_winner --lake LAKE --run PIPELINE_ID
 
 The registry names the winner's files. Its features come from its own pipeline, its parameters from
-its own forest, and metrics from scikit-learn, so that nothing here depends on how the step works.
+its own forest, and metrics from scikit-learn, so that nothing here depends on how the step works;
+the library only finds its files.
 All labelled customers take part, those of the test as well: every choice has been made.
 """
 
 import argparse
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pandas as pd
+from common_utils import finished_attempts
 from pyspark.ml import PipelineModel
 from pyspark.ml.classification import RandomForestClassifier
 from pyspark.ml.functions import vector_to_array
@@ -35,9 +36,7 @@ PARAMETERS = (
 
 def read_run(spark: SparkSession, lake: str, table: str, run: str) -> DataFrame:
     """Return the rows that a run of the course wrote to a table: each step's newest attempt."""
-    folder = Path(lake, "warehouse", "churn", table, f"pipeline_id={run}")
-    newest = {marker.parents[1]: marker.parent for marker in sorted(folder.glob("*/*/_SUCCESS"))}
-    return spark.read.parquet(*map(str, newest.values()))
+    return spark.read.parquet(*finished_attempts(f"{lake}/warehouse/churn", table, run))
 
 
 def winner(spark: SparkSession, lake: str, run: str) -> tuple[PipelineModel, str]:

@@ -13,7 +13,6 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from benchmarks.rounds import SIDES, Measured
 from churnlab.run.library import common_utils
 
-BINS = 10_000  # the course's; customers of one bin count as tied
 RUN_COLUMNS = ["pipeline_id", "step", "pipeline_execution_ts"]
 
 
@@ -106,7 +105,9 @@ def forest(step: str, slow: Measured, fast: Measured) -> dict:
     }
     exact = {"straightforward": exact_metrics(theirs), "course": exact_metrics(ours)}
     off = {side: round(abs(said[side] - exact[side]["roc_auc"]), 6) for side in SIDES}
-    bins = (ours["churn_probability"] * BINS).astype(int).clip(upper=BINS - 1)
+    # Customers of one bin count as tied.
+    count = common_utils().BINS
+    bins = (ours["churn_probability"] * count).astype(int).clip(upper=count - 1)
     of_bins = float(roc_auc_score(ours["label"], bins))
     return {
         "equal": {

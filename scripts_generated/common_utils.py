@@ -512,6 +512,11 @@ def table_columns(name: str) -> str:
     return f"{TABLES[name]}, {RUN_COLUMNS}"
 
 
+def own_columns(name: str) -> list[str]:
+    """Return the names of a flat table's columns, in the order of TABLES, without the run's."""
+    return [column.split()[0] for column in TABLES[name].split(", ")]
+
+
 def dataset_root(lake: str, dataset: str) -> str:
     """Return where tables live: a folder below the lake's warehouse, or bigquery://project.dataset."""
     if dataset.startswith("bigquery://"):
@@ -1300,11 +1305,9 @@ def promote(entry: dict, dataset: str, pipeline_id: str, changed_by: str, reason
     if not changed_by.strip() or not reason.strip():
         raise StepError("A promotion needs who decided and a reason: somebody will ask.")
     decision = {"stage": "champion", "changed_by": changed_by, "reason": reason}
-    columns = [column.split()[0] for column in TABLES["model_registry"].split(", ")]
     row = entry | decision
-    write_table(
-        [tuple(row[name] for name in columns)], dataset, "model_registry", pipeline_id, "promotion"
-    )
+    values = tuple(row[name] for name in own_columns("model_registry"))
+    write_table([values], dataset, "model_registry", pipeline_id, "promotion")
     return row
 
 

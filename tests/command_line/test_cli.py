@@ -79,7 +79,7 @@ def test_the_program_itself_says_its_mistake_and_ends_with_its_status():
 
 def test_a_person_promotes_a_candidate_by_one_command(here, tmp_path, common_utils):
     root = common_utils.dataset_root(str(tmp_path), "churn")
-    columns = [column.split()[0] for column in common_utils.TABLES["model_registry"].split(", ")]
+    columns = common_utils.own_columns("model_registry")
     row = {"model_version": "run-a-training", "stage": "candidate"}
     row = [tuple(row.get(name) for name in columns)]
     common_utils.write_table(row, root, "model_registry", "run-a", "training")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from common_utils import (
-    TABLES,
     Candidate,
     ModelError,
     StepError,
@@ -15,6 +14,7 @@ from common_utils import (
     feature_stages,
     list_folders,
     load_model,
+    own_columns,
     promote,
     read_rows,
     registered_model,
@@ -28,7 +28,7 @@ from pyspark.ml import PipelineModel
 pytestmark = pytest.mark.xdist_group("library")
 
 
-NAMES = [column.split()[0] for column in TABLES["model_registry"].split(", ")]
+NAMES = own_columns("model_registry")
 
 
 @pytest.fixture

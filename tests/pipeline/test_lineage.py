@@ -61,7 +61,7 @@ def lake(tmp_path):
     folder = str(tmp_path)
     write_customer(folder)
     library = course_module("common_utils")
-    columns = [column.split()[0] for column in library.TABLES["model_registry"].split(", ")]
+    columns = library.own_columns("model_registry")
     known = {"model_version": "run-a-training", "stage": "candidate", "data_pipeline_id": "run-a"}
     known |= {"roc_auc": 0.8, "average_precision": 0.6}
     known |= {"model_uri": "models/m/attempt=1", "metrics_uri": "metrics/run-a/training.json"}
@@ -74,7 +74,7 @@ def lake(tmp_path):
 def write_customer(lake: str) -> None:
     """Write a customer without values under the key run-a, as preprocessing does."""
     library = course_module("common_utils")
-    nobody = (None,) * len(library.TABLES["training_data"].split(", "))
+    nobody = (None,) * len(library.own_columns("training_data"))
     root = library.dataset_root(lake, "churn")
     library.write_table([nobody], root, "training_data", "run-a", "preprocessing")
 

@@ -126,7 +126,7 @@ shutil.copy(metrics / "gate-closed" / "training.json", metrics / key / "STEP.jso
 tables = library.dataset_root(options["--lake"], options["--dataset"])
 row = library.registered_model(tables, "gate-closed-training") | {"stage": "candidate"}
 row |= {"model_version": f"{key}-STEP", "cross_validated_average_precision": QUALITY}
-columns = [column.split()[0] for column in library.TABLES["model_registry"].split(", ")]
+columns = library.own_columns("model_registry")
 rows = [tuple(row[name] for name in columns)]
 library.write_table(rows, tables, "model_registry", key, "STEP")
 """

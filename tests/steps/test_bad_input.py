@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from common_utils import (
-    TABLES,
     DataContractError,
     ModelError,
     StepError,
     TableNotFoundError,
     best_candidate,
+    own_columns,
     promote,
     read_table,
     review,
@@ -338,7 +338,7 @@ def test_scoring_before_training_says_so(step, lake):
 
 
 def test_scoring_without_a_champion_says_how_to_choose_one(step, lake):
-    columns = [column.split()[0] for column in TABLES["model_registry"].split(", ")]
+    columns = own_columns("model_registry")
     known = {"model_version": "run-a-training", "stage": "candidate"}
     row = tuple(known.get(name) for name in columns)
     write_table([row], tables(lake), "model_registry", "run-a", "training")
