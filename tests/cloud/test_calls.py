@@ -12,7 +12,7 @@ from churnlab.cloud import bills, checks, leftovers, upload
 from churnlab.cloud.clients import CALL, Clients
 from churnlab.cloud.refusals import explain, explained, role_of
 from churnlab.errors import CourseError
-from tests.cloud_commands.conftest import PROFILE
+from tests.cloud.conftest import PROFILE
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
 

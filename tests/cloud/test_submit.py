@@ -12,7 +12,7 @@ import pytest
 from churnlab.cloud.batches import plan_step
 from churnlab.cloud.submit import target_of
 from churnlab.standins.api import ApiError
-from tests.cloud_commands.conftest import PROFILE, churnlab
+from tests.cloud.conftest import PROFILE, churnlab
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
 
