@@ -12,7 +12,7 @@ from pathlib import Path
 from churnlab import paths
 from churnlab.errors import CourseError
 from churnlab.run import spark_home
-from churnlab.run.submit import submit_environment
+from churnlab.run.spark_submit import submit_environment
 
 HERE = Path(__file__).parent
 DRIVER = HERE / "timed_step.py"

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from churnlab import paths
+from churnlab.cloud.commands import Attempt, DryRun, Minutes, Step, run_step
 from churnlab.cloud.commands import app as cloud
 from churnlab.errors import CourseError
 from churnlab.screen import report_error, say, screen, table_of
@@ -131,24 +132,17 @@ def run(
 )
 def run_script(
     context: typer.Context,
-    step: Annotated[str, typer.Argument(help="A script, such as preprocessing.")],
+    step: Step,
 ) -> None:
     """Run a generated script with spark-submit; its options go after `--`.
 
     Without --lake and --pipeline-id the course's lake and a fresh id are used.
     """
-    from churnlab.run import submit
-    from churnlab.run.library import common_utils
+    from churnlab.run import spark_submit
 
-    arguments = list(context.args)
-    given = {argument.partition("=")[0] for argument in arguments}
-    if "--help" not in given:
-        if "--pipeline-id" not in given:
-            arguments += ["--pipeline-id", common_utils().new_pipeline_id()]
-        if "--lake" not in given:
-            arguments += ["--lake", paths.lake()]
+    arguments = spark_submit.with_run(context.args)
     say(f"spark-submit {step} {' '.join(arguments)}", style="dim", stderr=True)
-    finished = submit.run_script(step, arguments)
+    finished = spark_submit.run_script(step, arguments)
     if finished.returncode:
         say(f"{step} ended with status {finished.returncode}.", style="red", stderr=True)
         raise typer.Exit(finished.returncode)
@@ -159,7 +153,7 @@ def run_script(
 )
 def submit(
     context: typer.Context,
-    step: Annotated[str, typer.Argument(help="A script, such as preprocessing.")],
+    step: Step,
     on: Annotated[
         Place, typer.Option(help="dataproc: Google Cloud; local: the stand-in on this machine.")
     ] = Place.local,
@@ -179,23 +173,28 @@ def submit(
         str, typer.Option(envvar="CHURNLAB_SUBNETWORK", help="Its subnetwork.")
     ] = "default",
     container_image: Annotated[str, typer.Option(help="An image of yours, or none.")] = "none",
-    ttl_minutes: Annotated[int, typer.Option(help="After this time the batch is ended.")] = 60,
-    attempt: Annotated[
-        int, typer.Option(help="2 and so on: run a step again that failed under its pipeline id.")
-    ] = 1,
+    ttl_minutes: Minutes = 60,
+    attempt: Attempt = 1,
+    dry_run: DryRun = False,
 ) -> None:
     """Submit a step as a batch, follow it, and end with its fate; the step's options go after `--`.
 
-    Locally the lake, the scripts and a fresh pipeline id are filled in. `churnlab up` in another
+    A fresh pipeline id is filled in, and locally the lake and the scripts. `churnlab up` in another
     terminal keeps the stand-in; without it one is started for this batch.
     """
-    from churnlab.cloud.batches import Target, submit_step
+    from churnlab.cloud.laptop import laptop
+    from churnlab.cloud.profile import Profile
 
-    target = Target(on.value, project, region, code, service_account, subnetwork, container_image)
-    batch = submit_step(step, list(context.args), target, ttl_minutes, attempt)
-    with contextlib.closing(batch):  # an interrupt, wherever it comes, cancels it
-        for state, text in batch:
-            say(f"{state} {text}".rstrip())
+    profile = laptop() if on is Place.local else Profile.of()
+    profile = profile.but(
+        service_account,
+        project_id=project,
+        region=region,
+        code_uri=code,
+        subnetwork=subnetwork,
+        batch_image=container_image.removeprefix("none"),
+    )
+    run_step(step, list(context.args), profile, ttl_minutes, attempt, dry_run)
 
 
 @app.command()

@@ -23,7 +23,7 @@ import nbformat
 from nbmake.nb_run import NotebookRun
 
 from churnlab import paths
-from churnlab.run import runner, submit
+from churnlab.run import runner, spark_submit
 from churnlab.run.library import common_utils
 
 CUSTOMERS = 1500
@@ -99,7 +99,7 @@ class Course:
         lake = self.build / "generated"
         arguments = ["--pipeline-id", "few", "--lake", str(lake), "--source", "synthetic"]
         arguments += ["--rows", str(CUSTOMERS)]
-        done = submit.run_script("customer_data", arguments, capture_output=True, text=True)
+        done = spark_submit.run_script("customer_data", arguments, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         library = common_utils()
         [landed] = library.raw_files(library.newest_landing(str(lake / "raw" / "customers")))

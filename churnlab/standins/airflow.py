@@ -24,6 +24,7 @@ import requests
 from churnlab import paths
 from churnlab.errors import CourseError
 from churnlab.standins.ports import listening_port, spare_port
+from churnlab.standins.project import BATCH_ACCOUNT, PROJECT, REGION
 from churnlab.standins.server import Addresses, stand_ins
 
 ENVIRONMENT = paths.AIRFLOW
@@ -51,10 +52,10 @@ SETTINGS = {
     "AIRFLOW__API__HOST": "127.0.0.1",
     "AIRFLOW__API__WORKERS": "1",
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-    "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": "google-cloud-platform://?project=demo",
-    "CHURNLAB_PROJECT": "demo",
-    "CHURNLAB_REGION": "us-central1",
-    "CHURNLAB_SERVICE_ACCOUNT": "spark-batch@demo.iam.gserviceaccount.com",
+    "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": f"google-cloud-platform://?project={PROJECT}",
+    "CHURNLAB_PROJECT": PROJECT,
+    "CHURNLAB_REGION": REGION,
+    "CHURNLAB_SERVICE_ACCOUNT": BATCH_ACCOUNT,
     # Google's libraries announce the end of Python 3.11 in every process of Airflow.
     "PYTHONWARNINGS": "ignore::FutureWarning",
 }

@@ -27,7 +27,7 @@ from google.cloud import dataproc_v1 as dataproc
 from google.longrunning import operations_pb2
 from google.rpc import code_pb2, status_pb2
 
-from churnlab.run.submit import submit_environment
+from churnlab.run.spark_submit import submit_environment
 from churnlab.standins.api import PARENT, ApiError, invalid, meets, parse_filter
 
 State = dataproc.Batch.State

@@ -5,10 +5,10 @@ import re
 
 import pytest
 import speed_results
-from test_book_extensions import rows, small_book  # noqa: F401
 
 from benchmarks import reports
 from churnlab import paths
+from tests.book.test_book_extensions import rows, small_book  # noqa: F401
 
 AROUND = {
     "date": "2026-11-25T11:21:03+00:00",

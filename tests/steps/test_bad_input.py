@@ -25,7 +25,7 @@ from common_utils import (
 from pyspark.sql import SparkSession
 
 from churnlab import paths
-from churnlab.run import submit
+from churnlab.run import spark_submit
 from tests.conftest import CUSTOMER, customer, write_raw
 
 pytestmark = pytest.mark.xdist_group("steps")
@@ -556,7 +556,7 @@ def test_plain_python_exits_2_where_there_is_no_spark():
 def test_spark_submit_ends_with_the_reason_and_a_status(lake):
     land(lake, b"")
     arguments = ["--pipeline-id", "run-b", "--lake", str(lake)]
-    done = submit.run_script("preprocessing", arguments, capture_output=True, text=True)
+    done = spark_submit.run_script("preprocessing", arguments, capture_output=True, text=True)
     assert done.returncode == 1
     said = done.stdout + done.stderr  # spark-submit sends a program's last words to either
     assert re.search(r"(?m)^error: .* breaks the data contract: it is empty. Mend the file.$", said)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from churnlab import paths
-from churnlab.run.submit import submit_environment
+from churnlab.run.spark_submit import submit_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_data, pytest.mark.xdist_group("quality")]
 

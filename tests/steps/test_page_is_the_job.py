@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from churnlab.run import submit
+from churnlab.run import spark_submit
 from tests.conftest import environment_without_java
 from tests.course import course_in
 from tests.same_rows import approximately, order
@@ -63,7 +63,7 @@ def closing_lines(lake) -> dict[str, str]:
             chosen = common_utils.best_candidate(root, JOB_RUN)
             common_utils.promote(chosen, root, JOB_RUN, *PAGE_DECISION)
         arguments = ["--pipeline-id", JOB_RUN, "--lake", str(lake), *options]
-        done = submit.run_script(step, arguments, capture_output=True, text=True)
+        done = spark_submit.run_script(step, arguments, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         lines[step] = done.stdout.strip().splitlines()[-1]
     return lines

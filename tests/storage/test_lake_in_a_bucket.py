@@ -28,7 +28,7 @@ from common_utils import (
 )
 
 from churnlab import paths
-from churnlab.run import submit
+from churnlab.run.spark_submit import submit_environment
 from churnlab.standins.storage import storage_server
 from tests.same_rows import approximately
 from tests.storage.bucket import CONNECTOR, arrow_variables, spark_settings, storage_client
@@ -67,7 +67,7 @@ class Cloud:
         noted = self.requests.stat().st_size
         done = subprocess.run(
             [spark_submit, *conf, f"{CODE}/{script}.py", *arguments],
-            env=submit.submit_environment(),
+            env=submit_environment(),
             cwd=folder,
             capture_output=True,
             text=True,

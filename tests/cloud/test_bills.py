@@ -7,7 +7,7 @@ from google.cloud import dataproc_v1 as dataproc
 
 from churnlab.cloud.bills import bills, total
 from churnlab.cloud.costs import batch_cost
-from tests.cloud_commands.conftest import churnlab
+from tests.cloud.conftest import churnlab
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
 

@@ -4,7 +4,7 @@ import pytest
 
 from churnlab import paths
 from churnlab.cloud.upload import code_items
-from tests.cloud_commands.conftest import PROFILE, churnlab
+from tests.cloud.conftest import PROFILE, churnlab
 from tests.conftest import customer, write_raw
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]

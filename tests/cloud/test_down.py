@@ -7,7 +7,7 @@ from google.cloud import dataproc_v1 as dataproc
 
 from churnlab import paths
 from churnlab.cloud.leftovers import wait_until_gone
-from tests.cloud_commands.conftest import PROFILE, churnlab
+from tests.cloud.conftest import PROFILE, churnlab
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
 

@@ -10,9 +10,8 @@ import grpc
 import pytest
 
 from churnlab.cloud.batches import plan_step
-from churnlab.cloud.submit import target_of
 from churnlab.standins.api import ApiError
-from tests.cloud_commands.conftest import PROFILE, churnlab
+from tests.cloud.conftest import PROFILE, churnlab
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
 
@@ -48,25 +47,24 @@ def test_a_step_runs_as_the_batch_account_on_the_course_s_network_and_data(cloud
     assert dict(batch.labels) == labels
 
 
-def planned(cloud, **changes: str):
+def planned(**changes: str):
     """Return the batch that a changed profile asks for."""
-    target = target_of(replace(PROFILE, **changes), cloud.clients())
-    words = ["--pipeline-id", "run-a", "--lake", "gs://demo-lake"]
-    return plan_step("preprocessing", words, target, ttl_minutes=60).request
+    words = ["--pipeline-id", "run-a"]
+    return plan_step("preprocessing", words, replace(PROFILE, **changes)).request
 
 
-def test_a_history_server_that_was_made_shows_the_batch(cloud):
+def test_a_history_server_that_was_made_shows_the_batch():
     history = "projects/demo/regions/us-central1/clusters/churnlab-history"
     for server in ("", history):
-        request = planned(cloud, history_server=server)
+        request = planned(history_server=server)
         shown = request.environment_config.peripherals_config.spark_history_server_config
         assert shown.dataproc_cluster == server
 
 
-def test_a_key_of_your_own_encrypts_the_batch_s_disks(cloud):
+def test_a_key_of_your_own_encrypts_the_batch_s_disks():
     key = "projects/demo/locations/us-central1/keyRings/course/cryptoKeys/data"
     for kms_key in ("", key):
-        request = planned(cloud, kms_key=kms_key)
+        request = planned(kms_key=kms_key)
         assert request.environment_config.execution_config.kms_key == kms_key
 
 

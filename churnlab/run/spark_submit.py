@@ -8,6 +8,7 @@ from pathlib import Path
 
 from churnlab import paths
 from churnlab.errors import CourseError
+from churnlab.run.library import common_utils
 
 
 def find_script(step: str) -> Path:
@@ -17,6 +18,16 @@ def find_script(step: str) -> Path:
     if name not in known:
         raise CourseError(f"There is no script {step!r}.", f"Scripts are {', '.join(known)}.")
     return paths.SCRIPTS / f"{name}.py"
+
+
+def with_run(arguments: list[str]) -> list[str]:
+    """Return a step's options with the course's lake and a fresh pipeline id, if they name none."""
+    given = {argument.partition("=")[0] for argument in arguments}
+    if "--help" in given:
+        return arguments
+    own = [] if "--pipeline-id" in given else ["--pipeline-id", common_utils().new_pipeline_id()]
+    own += [] if "--lake" in given else ["--lake", paths.lake()]
+    return [*arguments, *own]
 
 
 def submit_command(

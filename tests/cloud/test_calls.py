@@ -12,7 +12,7 @@ from churnlab.cloud import bills, checks, leftovers, upload
 from churnlab.cloud.clients import CALL, Clients
 from churnlab.cloud.refusals import explain, explained, role_of
 from churnlab.errors import CourseError
-from tests.cloud_commands.conftest import PROFILE
+from tests.cloud.conftest import PROFILE
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
 
@@ -147,7 +147,6 @@ def test_without_other_addresses_the_clients_go_to_google_and_bill_the_project(m
 
     monkeypatch.setattr("google.auth.default", default)
     clients = Clients("demo", "europe-west1", endpoints={})
-    assert clients.dataproc_address == "google"
     addresses = {
         clients.batches: "europe-west1-dataproc.googleapis.com",
         clients.sessions: "europe-west1-dataproc.googleapis.com",

@@ -14,7 +14,7 @@ import pytest
 
 from churnlab.errors import CourseError
 from churnlab.run import class_archive, doctor, spark_home, spark_panel
-from churnlab.run.submit import submit_environment
+from churnlab.run.spark_submit import submit_environment
 
 MAPPED, FROM_JARS = "source: shared objects file (top)", "source: file:"
 HELLO = "org.apache.spark.launcher.Main"

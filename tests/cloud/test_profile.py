@@ -7,7 +7,7 @@ import pytest
 
 from churnlab.cloud.profile import Profile, read_profile, write_profile
 from churnlab.errors import CourseError
-from tests.cloud_commands.conftest import PROFILE, changed, churnlab
+from tests.cloud.conftest import PROFILE, changed, churnlab
 
 
 def outputs(**changes) -> dict:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import nbformat
 import pytest
+
 from tests.conftest import CHROMIUM_OPTIONS
 
 pytestmark = pytest.mark.slow

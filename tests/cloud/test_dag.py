@@ -8,7 +8,7 @@ import pytest
 from churnlab import paths
 from churnlab.cloud.dag import run_request
 from churnlab.cloud.profile import profile_path, write_profile
-from tests.cloud_commands.conftest import changed, churnlab
+from tests.cloud.conftest import changed, churnlab
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
 

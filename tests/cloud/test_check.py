@@ -5,7 +5,7 @@ from google.auth.exceptions import DefaultCredentialsError
 
 from churnlab.cloud.checks import PERMISSIONS, examine
 from churnlab.cloud.profile import write_profile
-from tests.cloud_commands.conftest import PROFILE, changed, churnlab
+from tests.cloud.conftest import PROFILE, changed, churnlab
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
 

@@ -10,7 +10,7 @@ import pytest
 
 from churnlab import cli
 from churnlab.errors import CourseError
-from churnlab.run import doctor, runner, spark_home, submit
+from churnlab.run import doctor, runner, spark_home, spark_submit
 
 CHURNLAB = Path(sys.executable).with_name("churnlab")
 
@@ -106,7 +106,9 @@ def test_modules_are_named_by_number_name_or_file():
 
 
 def test_spark_submit_gets_the_library_and_the_options():
-    command = submit.submit_command("batch-scoring", ["--lake", "x"], {"spark.master": "local[1]"})
+    command = spark_submit.submit_command(
+        "batch-scoring", ["--lake", "x"], {"spark.master": "local[1]"}
+    )
     assert command[1:3] == ["--conf", "spark.master=local[1]"]
     assert command[command.index("--py-files") + 1].endswith("scripts_generated/common_utils.py")
     assert command[-3:][0].endswith("batch_scoring.py") and command[-2:] == ["--lake", "x"]

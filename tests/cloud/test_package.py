@@ -11,7 +11,7 @@ import pytest
 
 from churnlab import paths
 from churnlab.cloud import package
-from tests.cloud_commands.conftest import churnlab
+from tests.cloud.conftest import churnlab
 
 
 @pytest.fixture

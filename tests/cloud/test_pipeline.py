@@ -8,8 +8,8 @@ from google.cloud import aiplatform_v1 as vertex
 
 from churnlab.cloud.pipeline import settings_of
 from churnlab.run.library import course_module
-from tests.cloud import plan_of
-from tests.cloud_commands.conftest import PROFILE, churnlab
+from tests.cloud.conftest import PROFILE, churnlab
+from tests.local_cloud import plan_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cloud commands")]
 

@@ -1,6 +1,6 @@
 """Fixtures of a cloud on this machine: the stand-ins, and the function that starts pipelines.
 
-A folder of tests takes them by ``from tests.cloud import cloud, start_function`` in its conftest.
+A folder's conftest takes them by ``from tests.local_cloud import cloud, start_function``.
 """
 
 import zipfile

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from churnlab.run import lab, spark_panel
 from churnlab.errors import CourseError
+from churnlab.run import lab, spark_panel
 from churnlab.run.spark_home import SPARK_HOME
 
 

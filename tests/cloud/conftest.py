@@ -30,7 +30,7 @@ from churnlab.standins.pipelines import PipelineService
 from churnlab.standins.pipelines_rest import rest_app as pipelines_app
 from churnlab.standins.rest import serve_app
 from churnlab.standins.storage import storage_server
-from tests.cloud_commands.servers import Project, serve_grpc, serve_rest
+from tests.cloud.servers import Project, serve_grpc, serve_rest
 
 PROFILE = Profile(
     project_id="demo",
