@@ -107,8 +107,7 @@ def with_stubs(
         if not is_check(cell):
             shown, waiting = shown + waiting, []
         if is_solution(cell):
-            waiting = [solved(cell)]
-            cell = stub_cell(cell)
+            cell, waiting = stub_cell(cell), [solved(cell)]
         shown.append(cell)
     return shown + waiting
 
