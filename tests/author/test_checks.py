@@ -144,7 +144,7 @@ def judged(request):
     """Return a function that judges some work; Spark's is done in the session of the tests."""
 
     def judged(exercise: Exercise, work: str) -> str:
-        if "SparkSession" in exercise.work:
+        if "SparkSession" in exercise.check:
             request.getfixturevalue("spark")
         return fault(work, exercise.check, paths.NOTEBOOKS)
 

@@ -1,6 +1,159 @@
 """Typical mistakes in the exercises: a change of the solution, and words of what the check says."""
 
 WRONG_ANSWERS = [
+    # Spark notebooks
+    ("the busiest hour of each type", "-F.col", "F.col", "which is the earlier one"),
+    (
+        "the busiest hour of each type",
+        '"hour", rank',
+        'F.col("hour") + 1, rank',
+        "two thefts at nine",
+    ),
+    ("three numbers, one pass", 'F.count("*")', 'F.count("arrest")', "little is known"),
+    (
+        "three numbers, one pass",
+        "return counted.first().asDict()",
+        "return {n: crimes.agg(c).first()[0] for n, c in "
+        '{"events": F.count("*"), "thefts": thefts, "arrests": F.count_if("arrest")}.items()}',
+        "where one pass takes",
+    ),
+    (
+        "three numbers, one pass",
+        'F.count_if("arrest").alias("arrests")',
+        'F.sum(F.expr("int(arrest)")).alias("arrests")',
+        "three zeros",
+    ),
+    ("how long does a stage take?", "return max(free)", "return sum(tasks) / cores", "half empty"),
+    (
+        "how long does a stage take?",
+        "for task in tasks",
+        "for task in sorted(tasks)[::-1]",
+        "order",
+    ),
+    # Customer data
+    ("the way to pay", "F.desc", "F.asc", "the highest is not first"),
+    ("the way to pay", '== "yes"', '!= "yes"', "who left?"),
+    ("which landing counts?", "*/_source.json", "*/customers.csv", "not finished"),
+    (
+        "which landing counts?",
+        "landing.name",
+        "landing.stat().st_mtime",
+        "the newest one by its name",
+    ),
+    ("when half of them had left", "sorted(", "list(", "the order of the customers"),
+    ("when half of them had left", " if churned)", ")", "change the answer"),
+    (
+        "when half of them had left",
+        "(len(left) - 1) // 2",
+        "len(left) // 2",
+        "half had left within two",
+    ),
+    # Preprocessing
+    ("the page is the job", 'F.coalesce("reason", reason)', "reason", "lost the reason"),
+    ("the page is the job", "> 115", ">= 115", "not dear at all"),
+    (
+        "the page is the job",
+        'F.expr("try_cast(monthly_charges AS double)") > 115',
+        'F.col("monthly_charges") > F.lit("115")',
+        "somebody is not dear",
+    ),
+    (
+        "the page is the job",
+        "return customers.withColumn",
+        "return customers.where(~dear).withColumn",
+        "a row is lost",
+    ),
+    ("a split that stays", "bucket < 90", "bucket < 80", "on the side"),
+    ("a split that stays", "{salt}:", "", "another salt"),
+    ("a split that stays", "int(digest, 16)", "hash(digest)", "in another process"),
+    ("a rule and its reason", '"^-?[0-9]+$"', '"^-?[0-9.]+$"', "'2.5'"),
+    (
+        "a rule and its reason",
+        '.when(months.startswith("-"), "tenure is negative")',
+        "",
+        "negative",
+    ),
+    ("a rule and its reason", 'F.trim("tenure")', 'F.col("tenure")', "the reason of ' '"),
+    # Model training
+    ("precision and recall by hand", ">= threshold", "> threshold", "three offers"),
+    (
+        "precision and recall by hand",
+        "found / len(offers) if offers else 0.0, found / churners if churners else 0.0",
+        "(sum((p >= threshold) == left for p, left in customers) / len(customers), 0.0)",
+        "that is the accuracy",
+    ),
+    ("the cheapest threshold", ", reverse=True), key", "), key", "bothers fewer"),
+    ("the cheapest threshold", ' | {float("inf")}', "", "more than it can save"),
+    ("the cheapest threshold", "offer * offers", "offer * (offers > 0)", "not so low"),
+    (
+        "do thirty percent mean thirty percent?",
+        "min(int(probability * groups), groups - 1)",
+        "int(probability * groups)",
+        "belongs to the upper group",
+    ),
+    (
+        "do thirty percent mean thirty percent?",
+        "sum(left for _, left",
+        "sum(not left for _, left",
+        "you say",
+    ),
+    # Hyperparameter tuning
+    ("is the winner really better?", " / len(differences) ** 0.5", "", "of one difference"),
+    (
+        "is the winner really better?",
+        "[winner[fold] - other[fold] for fold in winner]",
+        "[a - b for a, b in zip(winner.values(), other.values())]",
+        "fold by fold first",
+    ),
+    ("how many forests to fit?", ' if name != "numTrees"', "", "nothing was saved"),
+    ("how many forests to fit?", "tuple(sorted(", "tuple(list(", "in another order"),
+    ("one round of halving", "if not isnan(means[n])", "if True", "failed in a fold"),
+    ("one round of halving", "max(1, len(means) // factor)", "len(means) // factor", "one goes on"),
+    ("one round of halving", ", reverse=True", "", "the best first"),
+    # Batch scoring
+    (
+        "whom to call first?",
+        'F.desc("expected_loss"), "customer_id"',
+        'F.desc("expected_loss"), F.desc("customer_id")',
+        "the first call goes to",
+    ),
+    ("whom to call first?", '* F.col("monthly_charges")', "* 1.0", "the loss is what counts"),
+    (
+        "only the champion scores",
+        'decided == "champion"',
+        'decided != "archived"',
+        "nobody's decision",
+    ),
+    ("only the champion scores", 'stage.pop(row["model_version"], None)', "pass", "chosen again"),
+    (
+        "reasons that a caller can use",
+        "abs(contributions[column])",
+        "contributions[column]",
+        "lower it most",
+    ),
+    ("reasons that a caller can use", "[column] > 0", "[column] >= 0", "moves nothing"),
+    # Tables and runs
+    ("a rule of your own", 'F.coalesce("reason", reason)', "reason", "has lost it"),
+    ("a rule of your own", "> limit", ">= limit", "not above 500"),
+    ("the attempt that readers see", "*/*/_SUCCESS", "*/*/part-0.parquet", "a job was killed"),
+    (
+        "the attempt that readers see",
+        "marker.parent.parent.name",
+        "marker.parent",
+        "rows count twice",
+    ),
+    (
+        "a fingerprint without an order",
+        "repr(row)",
+        '"".join(map(str, row))',
+        "run into each other",
+    ),
+    (
+        "a fingerprint without an order",
+        'sum(int.from_bytes(digest[:8], "big") for digest in digests)',
+        'int.from_bytes(hashlib.sha256(b"".join(digests)).digest()[:8], "big")',
+        "in any order",
+    ),
     # 08
     ("a name for tonight's batch", 'step.replace("_", "-")', "step", "the service refuses"),
     ("a name for tonight's batch", "63 - len(end)", "63", "the service refuses"),

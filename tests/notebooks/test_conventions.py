@@ -170,12 +170,14 @@ def test_nothing_ends_the_session_before_an_exercise(name):
 
 
 @every_notebook
-def test_no_code_follows_the_exercises_in_a_learner_s_copy_but_the_page_s_own_clearing_up(name):
-    """So nothing can depend on a function that a learner has still to write."""
-    copy = learner_copy(NOTEBOOKS[name]).cells
-    last_check = max(n for n, cell in enumerate(copy) if "check" in tags(cell))
-    after = [cell for cell in copy[last_check + 1 :] if is_code(cell)]
-    assert [cell.source for cell in after if "remove-cell" not in tags(cell)] == []
+def test_no_other_cell_needs_a_function_that_a_learner_has_still_to_write(name):
+    exercise = {"solution", "check"}
+    cells = [cell for cell in NOTEBOOKS[name].cells if is_code(cell)]
+    solved = [ast.parse(cell.source).body for cell in cells if "solution" in tags(cell)]
+    written = {node.name for body in solved for node in body if isinstance(node, ast.FunctionDef)}
+    others = "\n".join(cell.source for cell in cells if not tags(cell) & exercise)
+    used = {node.id for node in ast.walk(ast.parse(others)) if isinstance(node, ast.Name)}
+    assert written and not written & used
 
 
 def picture_texts(name: str) -> list[str]:
