@@ -223,7 +223,7 @@ def test_models_metrics_and_records_are_in_the_bucket(finished):
     for step, name in {"preprocessing": "preprocessing", "model_training": "training"}.items():
         record = run_record(LAKE, RUN, name)
         assert record["script"] == f"{step}.py"
-        assert re.fullmatch("[0-9a-f]{40}", record["library_blob"])
+        assert re.fullmatch("[0-9a-f]{40}", record["library_tree"])
 
 
 @pytest.mark.slow
