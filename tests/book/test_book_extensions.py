@@ -13,6 +13,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
 from churnlab import paths
+from churnlab.author.exercises import BEGIN, END
 from churnlab.cloud import costs, versions
 
 EXTENSIONS = [
@@ -187,14 +188,21 @@ def test_injected_parameters_make_no_copy_stale_and_are_not_shown(small_book):
     assert "radius" not in small_book.page()
 
 
-def test_a_solution_is_folded_and_its_stub_stands_before_it(small_book):
-    small_book.both(source="import math\nmath.pi", result="3.14", tags=["solution", "hide-input"])
+def test_a_solution_is_folded_after_its_stub_and_its_check(small_book):
+    source = f"def pi():\n    {BEGIN}\n    return 3.14\n    {END}"
+    for folder in ("notebooks", "_build/executed"):
+        notebook = small_book.notebook(source=source, tags=["solution", "hide-input"])
+        check = nbformat.v4.new_code_cell("assert pi() > 3", metadata={"tags": ["check"]})
+        if folder != "notebooks":
+            check.outputs = [nbformat.v4.new_output("stream", text="Passed.")]
+        notebook.cells.append(check)
+        small_book.write(f"{folder}/01-areas.ipynb", notebook)
     assert small_book.build() == ""
     page = small_book.page()
-    stub, solution = page.index("# Write your code here."), page.index("Show the solution")
-    assert stub < solution < page.index("3.14")
-    assert "tag_exercise-stub" in page and "tag_hide-cell" in page
-    assert "tag_hide-input" not in page
+    shown = ["# Write your code here.", "Passed.", "Show the solution", "3.14"]
+    assert sorted(shown, key=page.index) == shown
+    assert "tag_exercise-stub" in page and "tag_hide-cell" in page and "tag_check" in page
+    assert "tag_hide-input" not in page and "SOLUTION" not in page
 
 
 def test_widgets_are_dropped_because_their_scripts_come_from_another_host(small_book):
