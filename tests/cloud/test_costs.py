@@ -18,9 +18,10 @@ from churnlab.cloud.costs import (
     money,
 )
 from churnlab.errors import CourseError
-from churnlab.facts import FACTS, node_dcu
+from churnlab.facts import FACTS, LOADER, node_dcu
 from scripts_generated import serverless_batches
 
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 MODULES = {module.id: module for module in module_costs()}
 
 
@@ -29,14 +30,12 @@ def price_files(tmp_path):
     """Write copies of the facts and the cost model, changed by a function; return their paths."""
 
     def write(change):
-        contents = {
-            path: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (FACTS, MODEL)
-        }
+        contents = {path: yaml.load(path.read_text("utf-8"), LOADER) for path in (FACTS, MODEL)}
         everything = {name: part for content in contents.values() for name, part in content.items()}
         change(everything)
         for path, content in contents.items():
             kept = {name: everything[name] for name in content if name in everything}
-            (tmp_path / path.name).write_text(yaml.safe_dump(kept))
+            (tmp_path / path.name).write_text(yaml.dump(kept, Dumper=DUMPER))
         return tmp_path / FACTS.name, tmp_path / MODEL.name
 
     return write
