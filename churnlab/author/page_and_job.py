@@ -15,7 +15,7 @@ from nbformat import NotebookNode
 from churnlab.author.exercises import EXERCISE_TAG
 from churnlab.author.exporter import PAGE_TAGS, export_notebook
 from churnlab.errors import CourseError
-from churnlab.run.library import common_utils
+from churnlab.run.library import library
 
 NOT_THE_PAGE_S = PAGE_TAGS | {"script-only"}
 # What names the run, and so differs between two runs of the same thing.
@@ -84,10 +84,10 @@ def run_job(script: str, options: list[str]) -> None:
 
 def differing_rows(lake: str) -> list[str]:
     """Return a line for each table in which the two runs have other rows."""
-    library, found = common_utils(), []
+    library, found = library, []
     for table in TABLES:
         rows: dict[str, list[str]] = {"the-page": [], "the-job": []}
-        for row in library.read_rows(library.dataset_root(lake, "churn"), table):
+        for row in library.tables.read_rows(library.tables.dataset_root(lake, "churn"), table):
             kept = {name: value for name, value in row.items() if name not in RUN_COLUMNS}
             rows[row["pipeline_id"]].append(repr(kept))
         if sorted(rows["the-page"]) != sorted(rows["the-job"]):

@@ -12,9 +12,9 @@ from course_status import duration
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
-from churnlab import paths
+from churnlab import facts, paths
 from churnlab.author.exercises import BEGIN, END
-from churnlab.cloud import costs, versions
+from churnlab.cloud import costs
 
 EXTENSIONS = [
     "contract_tables",
@@ -371,7 +371,7 @@ def test_the_status_page_shows_every_product_and_fact_with_its_link(small_book):
     small_book.write_index((paths.ROOT / "book/status.md").read_text().split("\n", 1)[1])
     assert small_book.build() == ""
     page = small_book.page("index")
-    loaded = versions.load_versions()
+    loaded = facts.load_facts()
     for product in loaded.products.values():
         end = str(product.end_of_support or "not published")
         read = product.citation.accessed.isoformat()
@@ -383,7 +383,11 @@ def test_the_status_page_shows_every_product_and_fact_with_its_link(small_book):
 
 @pytest.mark.parametrize(
     "module, name, directive",
-    [(costs, "PRICES", "cost-tables"), (versions, "VERSIONS", "versions-table")],
+    [
+        (costs, "MODEL", "cost-tables"),
+        (facts, "FACTS", "price-table"),
+        (facts, "FACTS", "versions-table"),
+    ],
 )
 def test_a_damaged_file_behind_a_table_is_an_error_that_names_it(
     small_book, monkeypatch, module, name, directive
