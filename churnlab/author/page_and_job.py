@@ -84,7 +84,7 @@ def run_job(script: str, options: list[str]) -> None:
 
 def differing_rows(lake: str) -> list[str]:
     """Return a line for each table in which the two runs have other rows."""
-    library, found = library, []
+    found = []
     for table in TABLES:
         rows: dict[str, list[str]] = {"the-page": [], "the-job": []}
         for row in library.tables.read_rows(library.tables.dataset_root(lake, "churn"), table):
