@@ -1,6 +1,7 @@
 """What several tests share: a session, a lake, raw customers, the course, the order of the groups."""
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -52,6 +53,22 @@ ORDER = """
 course job library steps cloud storage pipeline airflow batches cluster basics
 quality function terraform serving data book
 """.split()
+
+
+SLOW = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave out a file whose tests are all slow, or a folder of such files, when none shall run.
+
+    Importing what they need would take as long as some tests.
+    """
+    if config.option.markexpr != "not slow":
+        return None
+    folder = collection_path.is_dir()
+    files = list(collection_path.rglob("test_*.py")) if folder else [collection_path]
+    tests = [file for file in files if file.name.startswith("test_")]
+    return True if tests and all(SLOW.search(file.read_text("utf-8")) for file in tests) else None
 
 
 def pytest_collection_modifyitems(items):

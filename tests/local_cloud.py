@@ -3,10 +3,13 @@
 A folder's conftest takes them by ``from tests.local_cloud import cloud, start_function``.
 """
 
+from __future__ import annotations
+
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -16,8 +19,9 @@ from churnlab.cloud.package import write_archive
 from churnlab.run.library import course_module
 from churnlab.standins.clients import google_clients, shim_variables
 from churnlab.standins.functions import Function, serve_function
-from churnlab.standins.pipeline_run import arguments
-from churnlab.standins.server import Addresses, stand_ins
+
+if TYPE_CHECKING:  # the stand-ins bring Vertex AI's library along, which takes seconds
+    from churnlab.standins.server import Addresses
 
 TEMPLATE = yaml.safe_load((paths.SCRIPTS / "training_pipeline.yaml").read_text())
 SETTINGS = {
@@ -34,6 +38,8 @@ SETTINGS = {
 @contextmanager
 def local_cloud(storage: Path, **options) -> Iterator[Addresses]:
     """Run the stand-ins, with this process's Google clients pointed at them."""
+    from churnlab.standins.server import stand_ins
+
     with stand_ins(storage, **options) as addresses, google_clients(addresses.variables()):
         yield addresses
 
@@ -66,6 +72,8 @@ def start_function(cloud, tmp_path_factory) -> Iterator[Callable[..., Function]]
 
 def plan_of(job) -> tuple:
     """Return what the pipeline's first task makes of the values of a job, or let it refuse them."""
+    from churnlab.standins.pipeline_run import arguments
+
     plan_run = course_module("training_pipeline").plan_run
     defined = TEMPLATE["root"]["inputDefinitions"]["parameters"]
     values = {

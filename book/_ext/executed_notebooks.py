@@ -5,6 +5,7 @@ that Sphinx reads for the page is that copy, prepared for reading. A copy that i
 was made from other cells is a warning, hence an error under `-W`.
 """
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -36,6 +37,9 @@ def for_reading(notebook):
         cell.metadata.pop("papermill", None)
         if INJECTED_TAG in cell.metadata.get("tags", []):
             cell.metadata.tags = [*cell.metadata.tags, "remove-cell"]
+        for output in cell.get("outputs", []):
+            if page := output.get("data", {}).get("text/html"):
+                output.data["text/html"] = for_everybody(page)
         if has_quiz(cell):
             cell.source = with_choices(cell.source)
     notebook.cells = with_stubs(notebook.cells, _folded)
@@ -54,6 +58,12 @@ def _folded(solution):
         code_prompt_show="Show the solution", code_prompt_hide="Hide the solution"
     )
     return solution
+
+
+def for_everybody(table):
+    """A table of pandas without headers that have no text, which a screen reader would read out."""
+    table = re.sub(r"<th></th>", "<td></td>", table)
+    return re.sub(r"<style scoped>.*?</style>\s*", "", table, flags=re.DOTALL)
 
 
 def _executed_copy(app, docname, committed):

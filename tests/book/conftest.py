@@ -11,9 +11,16 @@ from pathlib import Path
 import pytest
 
 from churnlab import paths
+from tests.book.small_book import SmallBook
 from tests.conftest import CHROMIUM_OPTIONS
 
 sys.path.insert(0, str(paths.ROOT / "book" / "_ext"))
+
+
+@pytest.fixture
+def small_book(tmp_path):
+    """A book that builds without a warning."""
+    return SmallBook(tmp_path)
 
 
 @pytest.fixture(scope="session")

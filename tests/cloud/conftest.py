@@ -3,18 +3,19 @@
 Every call that a test makes is checked at its end: one without a time limit fails it.
 """
 
+from __future__ import annotations
+
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 import requests
-from google.cloud import dataproc_v1 as dataproc
 from typer.testing import CliRunner
 
 from churnlab import paths
@@ -23,14 +24,13 @@ from churnlab.cloud.clients import VARIABLE, Clients
 from churnlab.cloud.commands import app
 from churnlab.cloud.profile import Profile, write_profile
 from churnlab.errors import CourseError
-from churnlab.standins.batches import BatchService
-from churnlab.standins.batches_grpc import serve_grpc as serve_batches
 from churnlab.standins.clients import VERTEX, google_clients
-from churnlab.standins.pipelines import PipelineService
-from churnlab.standins.pipelines_rest import rest_app as pipelines_app
-from churnlab.standins.rest import serve_app
 from churnlab.standins.storage import storage_server
-from tests.cloud.servers import Project, serve_grpc, serve_rest
+
+if TYPE_CHECKING:  # Google's libraries take seconds, which only who needs the servers shall wait
+    from churnlab.standins.pipelines import PipelineService
+    from tests.cloud.quick_batches import QuickBatches
+    from tests.cloud.servers import Project
 
 PROFILE = Profile(
     project_id="demo",
@@ -66,18 +66,6 @@ PROFILE = Profile(
     toggles={"create_workbench": False, "create_composer": True},
 )
 BUCKETS = ("demo-lake", "demo-code", "demo-pipelines", "demo-staging", "demo-composer")
-# Instead of Spark: a batch prints its arguments, and one that is to be slow takes its time.
-PRINTER = (
-    "import sys, time; print(*sys.argv[1:], flush=True); time.sleep(60 * ('slow' in sys.argv))"
-)
-
-
-class QuickBatches(BatchService):
-    """The batch service, with a tiny program in place of each script."""
-
-    def command(self, batch: dataproc.Batch) -> list[str]:
-        job = batch.pyspark_batch
-        return [sys.executable, "-c", PRINTER, job.main_python_file_uri, *job.args]
 
 
 @dataclass(frozen=True)
@@ -97,6 +85,13 @@ class Cloud:
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory) -> Iterator[Cloud]:
     """The servers, once for all tests; ``cloud`` empties them for each."""
+    from churnlab.standins.batches_grpc import serve_grpc as serve_batches
+    from churnlab.standins.pipelines import PipelineService
+    from churnlab.standins.pipelines_rest import rest_app as pipelines_app
+    from churnlab.standins.rest import serve_app
+    from tests.cloud.quick_batches import QuickBatches
+    from tests.cloud.servers import Project, serve_grpc, serve_rest
+
     storage = tmp_path_factory.mktemp("storage")
     with ExitStack() as ends:
         try:

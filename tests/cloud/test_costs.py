@@ -1,4 +1,4 @@
-"""What the course costs: computed from the price file, honest about what is not published."""
+"""What the course costs: computed from facts and assumptions, honest about what is not published."""
 
 import json
 import re
@@ -10,50 +10,39 @@ from google.cloud import dataproc_v1 as dataproc
 
 from churnlab import paths
 from churnlab.cloud.costs import (
-    PRICES,
+    MODEL,
     Amount,
     batch_cost,
-    dcu,
     load_prices,
     module_costs,
     money,
 )
 from churnlab.errors import CourseError
+from churnlab.facts import FACTS, LOADER, node_dcu
 from scripts_generated import serverless_batches
 
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 MODULES = {module.id: module for module in module_costs()}
 
 
 @pytest.fixture
-def price_file(tmp_path):
-    """Write a copy of the price file, changed by a function; return its path."""
+def price_files(tmp_path):
+    """Write copies of the facts and the cost model, changed by a function; return their paths."""
 
     def write(change):
-        content = yaml.safe_load(PRICES.read_text(encoding="utf-8"))
-        change(content)
-        path = tmp_path / "prices.yaml"
-        path.write_text(yaml.safe_dump(content))
-        return path
+        contents = {path: yaml.load(path.read_text("utf-8"), LOADER) for path in (FACTS, MODEL)}
+        everything = {name: part for content in contents.values() for name, part in content.items()}
+        change(everything)
+        for path, content in contents.items():
+            kept = {name: everything[name] for name in content if name in everything}
+            (tmp_path / path.name).write_text(yaml.dump(kept, Dumper=DUMPER))
+        return tmp_path / FACTS.name, tmp_path / MODEL.name
 
     return write
 
 
-@pytest.mark.parametrize(
-    "vcpus, memory_gb, units",
-    [(4, 16, 4.0), (1, 8, 1.4), (1, 10, 1.8), (16, 64, 16.0), (4, 0, 2.4)],
-)
-def test_compute_units_follow_the_published_formula(vcpus, memory_gb, units):
-    assert dcu(vcpus, memory_gb) == pytest.approx(units)
-
-
-@pytest.mark.parametrize("machine", [(0, 16), (4, -1)])
-def test_compute_units_of_no_machine_are_refused(machine):
-    with pytest.raises(CourseError, match="are no machine"):
-        dcu(*machine)
-
-
 def test_the_assumed_batch_is_a_driver_and_two_executors():
-    assert load_prices().sizes["batch-dcu"] == pytest.approx(3 * dcu(4, 16))
+    assert load_prices().sizes["batch-dcu"] == pytest.approx(3 * node_dcu(4, 16))
 
 
 def usage(**counts):
@@ -200,14 +189,16 @@ def resource(content, what):
         (lambda c: resource(c, "environment").update(reported="x"), "there is no report 'x'"),
     ],
 )
-def test_a_damaged_price_file_is_refused_and_the_entry_named(price_file, change, words):
+def test_a_damaged_price_file_is_refused_and_the_entry_named(price_files, change, words):
     with pytest.raises(CourseError, match=re.escape(words)):
-        load_prices(price_file(change))
+        load_prices(*price_files(change))
 
 
 def test_a_price_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(CourseError, match=r"Cannot read .*prices\.yaml"):
-        load_prices(tmp_path / "prices.yaml")
+    with pytest.raises(CourseError, match=r"Cannot read .*nowhere\.yaml"):
+        load_prices(tmp_path / "nowhere.yaml")
+    with pytest.raises(CourseError, match=r"Cannot read .*nowhere\.yaml"):
+        load_prices(model=tmp_path / "nowhere.yaml")
 
 
 def test_every_price_belongs_to_a_module_or_a_batch():

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sys
 from dataclasses import replace
 
 import pytest
@@ -11,9 +12,7 @@ from churnlab import cli, paths
 from churnlab.cloud.batches import plan_step
 from churnlab.cloud.laptop import laptop
 from churnlab.cloud.submit import run_batch
-from churnlab.standins import server
-from churnlab.standins.batches_grpc import serve_grpc
-from tests.cloud.conftest import PROFILE, QuickBatches
+from tests.cloud.conftest import PROFILE
 
 RUN = ["--pipeline-id", "run-a"]
 
@@ -21,9 +20,13 @@ RUN = ["--pipeline-id", "run-a"]
 @pytest.fixture
 def batches(tmp_path, monkeypatch):
     """The batch service that `churnlab up` would keep in another terminal."""
+    from churnlab.standins.batches_grpc import serve_grpc
+    from churnlab.standins.server import BATCHES_GRPC
+    from tests.cloud.quick_batches import QuickBatches
+
     service = QuickBatches(tmp_path)
     running, address = serve_grpc(service)
-    monkeypatch.setenv(server.BATCHES_GRPC, address)
+    monkeypatch.setenv(BATCHES_GRPC, address)
     yield service
     running.stop(0)
     service.close()
@@ -48,7 +51,7 @@ def test_the_laptop_asks_for_the_batch_that_the_cloud_gets():
 
 
 def test_a_dry_run_on_the_laptop_starts_no_stand_in(monkeypatch):
-    monkeypatch.delattr(server, "batches_address")
+    monkeypatch.setitem(sys.modules, "churnlab.standins.server", None)  # importing it would fail
     request = shown("preprocessing", "--dry-run", "--", *RUN)
     assert request["name"] == "projects/demo/locations/us-central1/batches/preprocessing-run-a"
     words = request["pysparkBatch"]["args"]
@@ -71,6 +74,7 @@ def test_on_google_nothing_of_the_laptop_is_taken():
     assert request["environmentConfig"]["executionConfig"]["serviceAccount"] == "a@b"
 
 
+@pytest.mark.slow
 def test_the_stand_ins_that_run_are_taken(batches):
     profile = laptop()
     plan = plan_step("preprocessing", RUN, profile)
@@ -79,6 +83,7 @@ def test_the_stand_ins_that_run_are_taken(batches):
     assert batches.get_batch(plan.name).pyspark_batch == plan.request.pyspark_batch
 
 
+@pytest.mark.slow
 def test_who_stops_reading_cancels_the_batch(batches):
     profile = laptop()
     plan = plan_step("preprocessing", [*RUN, "--raw", "slow"], profile)

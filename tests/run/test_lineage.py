@@ -6,7 +6,6 @@ import pytest
 
 from churnlab import paths
 from churnlab.errors import CourseError
-from churnlab.pictures import draw_graph
 from churnlab.run import lineage
 from churnlab.run.library import library
 from churnlab.run.promotion import promote
@@ -105,6 +104,8 @@ def test_a_key_that_is_none_never_reaches_a_query(tmp_path):
 
 
 def test_a_graph_is_drawn_with_a_box_for_each_thing():
+    from churnlab.pictures import draw_graph  # with Matplotlib, which takes a while
+
     fig = draw_graph([("raw file", "data"), ("code", "data"), ("data", "model")], "A title")
     drawn = {text.get_text() for text in fig.axes[0].texts}
     assert {"raw file", "data", "code", "model"} <= drawn

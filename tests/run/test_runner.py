@@ -34,6 +34,7 @@ def execute(path, **parameters):
     return run, nbformat.read(output, as_version=4)
 
 
+@pytest.mark.slow
 def test_a_notebook_gets_the_parameters_it_declares_and_the_lake(make):
     path = make("import os\nprint(rows, os.environ['CHURNLAB_LAKE'])")
     run, executed = execute(path, rows=7, unknown="left out")
@@ -41,6 +42,7 @@ def test_a_notebook_gets_the_parameters_it_declares_and_the_lake(make):
     assert run.title == "A step" and run.seconds > 0
 
 
+@pytest.mark.slow
 def test_a_failing_cell_is_named_and_the_earlier_copy_stays(make):
     path = make("print('fine')")
     execute(path)
@@ -52,6 +54,7 @@ def test_a_failing_cell_is_named_and_the_earlier_copy_stays(make):
     assert kept.cells[-1].outputs[0].text == "fine\n"
 
 
+@pytest.mark.slow
 def test_the_headline_is_what_the_notebook_glued(make, library):
     glue = "import sys; sys.path.insert(0, '{}')\nfrom churn.programs import glue\nglue('headline', 'AUC 0.8')"
     run, _ = execute(make(glue.format(paths.SCRIPTS)))
@@ -84,6 +87,7 @@ def test_a_parameter_has_the_same_type_in_every_notebook():
             assert kinds.setdefault(name, kind) == kind, (path.stem, name)
 
 
+@pytest.mark.slow
 def test_papermill_itself_can_not_hand_over_a_value_of_another_type(make):
     check = f"import sys; sys.path.insert(0, {str(paths.SCRIPTS)!r})\n"
     check += "from churn.programs import check_parameters\ncheck_parameters(globals())"

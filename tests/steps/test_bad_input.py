@@ -156,6 +156,7 @@ ODD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ODD)
 def test_a_file_in_another_dress_gives_the_same_tables(spark, step, lake, case):
     land(lake, ODD[case])
@@ -300,6 +301,7 @@ FEW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", FEW)
 @pytest.mark.parametrize("name", ["model_training", "hyperparameter_tuning"])
 def test_too_few_customers_to_train_on_are_refused_in_one_line(step, few_lakes, case, name):

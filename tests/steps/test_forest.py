@@ -14,7 +14,7 @@ from pyspark.ml import PipelineModel
 from pyspark.ml.classification import RandomForestClassifier
 from pyspark.sql import functions as F
 
-pytestmark = pytest.mark.xdist_group("steps")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("steps")]
 
 CUSTOMERS = 400
 DEPTH = 6
