@@ -85,9 +85,10 @@ def run_job(script: str, options: list[str]) -> None:
 def differing_rows(lake: str) -> list[str]:
     """Return a line for each table in which the two runs have other rows."""
     found = []
+    root = library.tables.dataset_root(lake, "churn")
     for table in TABLES:
         rows: dict[str, list[str]] = {"the-page": [], "the-job": []}
-        for row in library.tables.read_rows(library.tables.dataset_root(lake, "churn"), table):
+        for row in library.tables.read_rows(root, table):
             kept = {name: value for name, value in row.items() if name not in RUN_COLUMNS}
             rows[row["pipeline_id"]].append(repr(kept))
         if sorted(rows["the-page"]) != sorted(rows["the-job"]):

@@ -30,16 +30,12 @@ WRONG_ANSWERS = [
         "for task in sorted(tasks)[::-1]",
         "order",
     ),
+    ("how many stages?", r"\bExchange ", r"Exchange ", "taken for a shuffle"),
+    ("how many stages?", r"\bExchange ", r"\b(Reused)?Exchange ", "counts twice"),
+    ("how many stages?", "1 + len", "len", "nothing else"),
     # Customer data
     ("the way to pay", "F.desc", "F.asc", "the highest is not first"),
     ("the way to pay", '== "yes"', '!= "yes"', "who left?"),
-    ("which landing counts?", "*/_source.json", "*/customers.csv", "not finished"),
-    (
-        "which landing counts?",
-        "landing.name",
-        "landing.stat().st_mtime",
-        "the newest one by its name",
-    ),
     ("when half of them had left", "sorted(", "list(", "the order of the customers"),
     ("when half of them had left", " if churned)", ")", "change the answer"),
     (
@@ -74,6 +70,9 @@ WRONG_ANSWERS = [
         "negative",
     ),
     ("a rule and its reason", 'F.trim("tenure")', 'F.col("tenure")', "the reason of ' '"),
+    ("when to stop", "<= limit", "< limit", "exactly the limit"),
+    ("when to stop", "if not reasons", "if reasons is None", "without rows"),
+    ("when to stop", "most_common(1)[0]", "most_common()[-1]", "the most frequent reason"),
     # Model training
     ("precision and recall by hand", ">= threshold", "> threshold", "three offers"),
     (
@@ -133,8 +132,9 @@ WRONG_ANSWERS = [
     ),
     ("reasons that a caller can use", "[column] > 0", "[column] >= 0", "moves nothing"),
     # Tables and runs
-    ("a rule of your own", 'F.coalesce("reason", reason)', "reason", "has lost it"),
-    ("a rule of your own", "> limit", ">= limit", "not above 500"),
+    ("a key that sorts by time", ".astimezone(UTC)", "", "five in Tokyo"),
+    ("a key that sorts by time", "if moment.tzinfo is None", "if False", "without a zone"),
+    ("a key that sorts by time", "name.encode()", "b''", "two runs share a key"),
     ("the attempt that readers see", "*/*/_SUCCESS", "*/*/part-0.parquet", "a job was killed"),
     (
         "the attempt that readers see",
@@ -154,6 +154,16 @@ WRONG_ANSWERS = [
         'int.from_bytes(hashlib.sha256(b"".join(digests)).digest()[:8], "big")',
         "in any order",
     ),
+    # Scale
+    ("two halves make a whole", "== which", "== 0", "in both halves"),
+    (
+        "two halves make a whole",
+        'F.pmod(F.xxhash64("customer_id"), F.lit(2))',
+        "F.pmod(F.monotonically_increasing_id(), F.lit(2))",
+        "change sides",
+    ),
+    ("a ruler of your own", "place /= base", "place /= 2", "in base 3"),
+    ("a ruler of your own", "result += digit * place", "result = (result + digit) / base", "0.11"),
     # 08
     ("a name for tonight's batch", 'step.replace("_", "-")', "step", "the service refuses"),
     ("a name for tonight's batch", "63 - len(end)", "63", "the service refuses"),
