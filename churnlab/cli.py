@@ -102,6 +102,9 @@ def run(
     rows: Annotated[int | None, typer.Option(help="How many customers to generate.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Tune a small grid.")] = False,
     lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="How many run side by side; none before what it stands on.")
+    ] = 1,
 ) -> None:
     """Run notebooks in order, from fresh kernels, and keep the executed copies for the book."""
     from churnlab.run.parameters import assignments
@@ -110,9 +113,9 @@ def run(
     notebooks = find_notebooks(modules or [])
     parameters = typed_parameters(notebooks, assignments(parameter or []))
     chosen = {path.stem for path in notebooks}
-    if "03-customer-data" in chosen:
+    if "02-customer-data" in chosen:
         parameters |= {"source": _data_source(data)} | ({"rows": rows} if rows else {})
-    if "06-hyperparameter-tuning" in chosen and quick:
+    if "05-hyperparameter-tuning" in chosen and quick:
         parameters["quick"] = True
     runs = run_course(
         modules or [],
@@ -120,6 +123,7 @@ def run(
         str(Path(lake).resolve()) if lake and "://" not in lake else lake or paths.lake(),
         announce=lambda name: say(name, style="bold"),
         progress=sys.stderr.isatty(),
+        side_by_side=jobs,
     )
     rows = [(module.name, f"{module.seconds:.0f}", module.headline) for module in runs]
     columns = ("Module", "Seconds", "Result")
@@ -363,8 +367,8 @@ def explained(error: Exception) -> tuple[str, str]:
     """Return what is said of an expected error, and the mend; empty texts for any other."""
     if isinstance(error, CourseError):
         return error.problem, error.mend
-    library = sys.modules.get("common_utils")  # only a command that needs the library has it
-    if library and (reason := library.expected_reason(error)):
+    programs = sys.modules.get("churn.programs")  # only a command that needs the library has it
+    if programs and (reason := programs.expected_reason(error)):
         return reason, ""
     if isinstance(error, subprocess.CalledProcessError | OSError):
         return str(error), "`churnlab doctor` checks this machine; --debug shows the trace."

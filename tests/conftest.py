@@ -1,6 +1,5 @@
 """What several tests share: a session, a lake, raw customers, the course, the order of the groups."""
 
-import importlib
 import os
 import re
 import shutil
@@ -110,9 +109,11 @@ def as_a_program(monkeypatch):
 
 
 @pytest.fixture
-def common_utils():
-    """The library as the scripts import it."""
-    return importlib.import_module("common_utils")
+def library():
+    """The library's modules as the scripts import them, as attributes."""
+    from churnlab.run.library import library
+
+    return library
 
 
 @pytest.fixture(scope="session")

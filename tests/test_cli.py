@@ -51,13 +51,13 @@ def test_help_lists_the_commands(here):
         (["run", "04", "-p", "nonsense"], "'nonsense' is not a parameter"),
         (["run", "04", "-p", "speed=9"], "No module to run has the parameter speed"),
         (["run", "04", "-p", "[/x]"], "'[/x]' is not a parameter"),
-        (["run", "06", "-p", "quick=no"], "quick=no is not true or false"),
-        (["run", "05", "-p", "num_trees=abc"], "num_trees=abc is not a whole number"),
-        (["run", "05", "-p", "num_trees=2.5"], "num_trees=2.5 is not a whole number"),
-        (["run", "04", "-p", "max_quarantined=few"], "max_quarantined=few is not a number"),
+        (["run", "05", "-p", "quick=no"], "quick=no is not true or false"),
+        (["run", "04", "-p", "num_trees=abc"], "num_trees=abc is not a whole number"),
+        (["run", "04", "-p", "num_trees=2.5"], "num_trees=2.5 is not a whole number"),
+        (["run", "03", "-p", "max_quarantined=few"], "max_quarantined=few is not a number"),
         (["run", "04", "-p", "pipeline_id=My_Run"], "'My_Run' is not a key of a run"),
         (["lineage", "My_Run"], "'My_Run' is not a key of a run"),
-        (["run", "03", "--data", "/no/such.csv"], "There is no data file /no/such.csv"),
+        (["run", "02", "--data", "/no/such.csv"], "There is no data file /no/such.csv"),
         (["run-script", "cooking"], "There is no script 'cooking'"),
         (["sql", "SELECT 1 FROM nowhere"], "holds no tables"),
         (["promote", "--reason", "x"], "No candidate of run any is registered"),
@@ -77,17 +77,17 @@ def test_the_program_itself_says_its_mistake_and_ends_with_its_status():
     assert "There is no module '42'" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_person_promotes_a_candidate_by_one_command(here, tmp_path, common_utils):
-    root = common_utils.dataset_root(str(tmp_path), "churn")
-    columns = common_utils.own_columns("model_registry")
+def test_a_person_promotes_a_candidate_by_one_command(here, tmp_path, library):
+    root = library.tables.dataset_root(str(tmp_path), "churn")
+    columns = library.tables.own_columns("model_registry")
     row = {"model_version": "run-a-training", "stage": "candidate"}
     row = [tuple(row.get(name) for name in columns)]
-    common_utils.write_table(row, root, "model_registry", "run-a", "training")
+    library.tables.write_table(row, root, "model_registry", "run-a", "training")
     said = here(
         "promote", "--reason", "finds [more] churners", "--by", "Ada", "--lake", str(tmp_path)
     )
     assert said[0] == 0 and "run-a-training is the champion, says Ada" in said[1]
-    assert common_utils.registered_model(root)["reason"] == "finds [more] churners"
+    assert library.registry.registered_model(root)["reason"] == "finds [more] churners"
     status, _, error = here("promote", "--reason", " ", "--lake", str(tmp_path))
     assert status == 1 and "A promotion needs who decided and a reason" in error
 
@@ -100,9 +100,9 @@ def test_debug_shows_the_trace(here):
 
 
 def test_modules_are_named_by_number_name_or_file():
-    by = {runner.find_notebooks([name])[0].stem for name in ("5", "05", "model-training")}
-    assert by == {"05-model-training"}
-    assert runner.find_notebooks(["05", "04"])[0].stem == "04-preprocessing"  # reading order
+    by = {runner.find_notebooks([name])[0].stem for name in ("4", "04", "model-training")}
+    assert by == {"04-model-training"}
+    assert runner.find_notebooks(["04", "03"])[0].stem == "03-preprocessing"  # reading order
 
 
 def test_spark_submit_gets_the_library_and_the_options():
@@ -110,7 +110,7 @@ def test_spark_submit_gets_the_library_and_the_options():
         "batch-scoring", ["--lake", "x"], {"spark.master": "local[1]"}
     )
     assert command[1:3] == ["--conf", "spark.master=local[1]"]
-    assert command[command.index("--py-files") + 1].endswith("scripts_generated/common_utils.py")
+    assert command[command.index("--py-files") + 1].endswith("scripts_generated/churn.zip")
     assert command[-3:][0].endswith("batch_scoring.py") and command[-2:] == ["--lake", "x"]
 
 
@@ -125,16 +125,16 @@ def test_a_script_that_fails_passes_its_status_on(tmp_path):
 AS_IT_IS = "70 [/month] [red]:smile:[/]"
 
 
-def write_quarantined(common_utils, lake: Path, *texts: str) -> None:
+def write_quarantined(library, lake: Path, *texts: str) -> None:
     rows = [("customers.csv", "monthly_charges is not an amount", text) for text in texts]
-    root = common_utils.dataset_root(str(lake), "churn")
-    common_utils.write_table(rows, root, "quarantined_rows", "run-a", "preprocessing")
+    root = library.tables.dataset_root(str(lake), "churn")
+    library.tables.write_table(rows, root, "quarantined_rows", "run-a", "preprocessing")
 
 
 def test_a_value_is_printed_as_it_is_and_never_reaches_the_terminal_as_a_command(
-    here, lake, common_utils
+    here, lake, library
 ):
-    write_quarantined(common_utils, lake, AS_IT_IS, "\x1b[31mred")
+    write_quarantined(library, lake, AS_IT_IS, "\x1b[31mred")
     query = "SELECT raw_text FROM quarantined_rows ORDER BY raw_text"
     status, said, _ = here("sql", query, "--lake", str(lake))
     assert status == 0 and AS_IT_IS in said
@@ -143,8 +143,8 @@ def test_a_value_is_printed_as_it_is_and_never_reaches_the_terminal_as_a_command
     assert status == 1 and "[/x]" in said
 
 
-def test_null_whole_numbers_and_dates_are_shown_as_they_are(here, lake, common_utils):
-    write_quarantined(common_utils, lake, "x")
+def test_null_whole_numbers_and_dates_are_shown_as_they_are(here, lake, library):
+    write_quarantined(library, lake, "x")
     query = (
         "SELECT 3 AS whole, SUM(2) AS total, DATE '2026-01-02' AS day, 'a' AS text "
         "FROM quarantined_rows UNION ALL SELECT NULL, 4, NULL, NULL ORDER BY total"
@@ -170,8 +170,8 @@ def test_null_whole_numbers_and_dates_are_shown_as_they_are(here, lake, common_u
         ("SELECT 1 FROM nowhere", "Tables are quarantined_rows"),
     ],
 )
-def test_what_is_no_review_is_refused_in_words(here, lake, common_utils, query, reason):
-    write_quarantined(common_utils, lake, "x")
+def test_what_is_no_review_is_refused_in_words(here, lake, library, query, reason):
+    write_quarantined(library, lake, "x")
     status, _, said = here("sql", query, "--lake", str(lake))
     assert status == 1 and reason in said
 
@@ -180,17 +180,17 @@ def test_what_is_no_review_is_refused_in_words(here, lake, common_utils, query, 
     "name",
     ["churn.quarantined_rows", "`my-project.churn.quarantined_rows`", "`p`.churn.quarantined_rows"],
 )
-def test_tables_may_be_named_as_bigquery_names_them(here, lake, common_utils, name):
-    write_quarantined(common_utils, lake, "a row")
+def test_tables_may_be_named_as_bigquery_names_them(here, lake, library, name):
+    write_quarantined(library, lake, "a row")
     status, said, _ = here("sql", f"SELECT q.raw_text FROM {name} AS q", "--lake", str(lake))
     assert status == 0 and "a row" in said
 
 
 @pytest.mark.slow
-def test_review_sql_speaks_bigquery_and_explains_mistakes(spark, lake, common_utils):
-    root = common_utils.dataset_root(str(lake), "churn")
+def test_review_sql_speaks_bigquery_and_explains_mistakes(spark, lake, library):
+    root = library.tables.dataset_root(str(lake), "churn")
     rows = spark.createDataFrame([("a", "yes"), ("b", "no")], "customer_id string, churn string")
-    common_utils.write_table(rows, root, "scoring_outcomes", "one", "preprocessing")
+    library.tables.write_table(rows, root, "scoring_outcomes", "one", "preprocessing")
     query = "SELECT COUNTIF(churn = 'yes') AS churners FROM scoring_outcomes"
     assert "│ 1" in churnlab("sql", query, "--lake", str(lake)).stdout
     wrong = churnlab("sql", "SELECT nothing FROM nowhere", "--lake", str(lake))

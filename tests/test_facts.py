@@ -11,7 +11,7 @@ import yaml
 from churnlab import paths
 from churnlab.errors import CourseError
 from churnlab.facts import FACTS, load_facts, node_dcu, problems
-from churnlab.run.library import common_utils, course_module
+from churnlab.run.library import course_module, library
 
 TODAY = date(2026, 11, 24)
 PRODUCT = {
@@ -160,12 +160,20 @@ def test_every_program_takes_the_same_keys_of_runs():
     assert set.union(*said.values()) == {load_facts().course["pipeline-id"]}
 
 
+def test_the_function_knows_a_key_that_the_course_has_made():
+    shape = load_facts().course["new-pipeline-id"]
+    made = r'(?m)^PIPELINE_ID = re\.compile\(r"(.+)"\)$'
+    assert found(made, "scripts_generated/pipeline_function.py") == [shape]
+    key = library.runs.new_pipeline_id()
+    assert re.fullmatch(shape, key) and library.runs.check_pipeline_id(key)
+
+
 def test_a_batch_s_name_holds_the_longest_key_and_the_longest_step():
     limits = load_facts().values("spark-batch-names")
     longest = "k" * 48
     assert re.fullmatch(load_facts().course["pipeline-id"], longest)
     assert not re.fullmatch(load_facts().course["pipeline-id"], longest + "k")
-    common_utils().check_pipeline_id(longest)
+    library.runs.check_pipeline_id(longest)
     batch_id = course_module("serverless_batches").batch_id
     for script in paths.SCRIPTS.glob("*.py"):
         assert len(batch_id(script.stem, longest, attempt=2)) <= limits["longest"]

@@ -63,7 +63,7 @@ def _script(target, docname):
 
 
 def _notebook_of(app, stem):
-    """The page a script comes from: `05-model-training` for `model_training`."""
+    """The page a script comes from: `04-model-training` for `model_training`."""
     for docname in app.env.found_docs:
         name = PurePosixPath(docname).name
         if name.lstrip("0123456789-").replace("-", "_") == stem and "notebooks/" in docname:

@@ -7,7 +7,7 @@ from google.cloud import dataproc_v1 as dataproc
 
 from churnlab.cloud.profile import Profile, split_uri
 from churnlab.errors import CourseError
-from churnlab.run.library import common_utils, course_module
+from churnlab.run.library import course_module, library
 from churnlab.run.runner import find_notebooks, typed_parameters
 from churnlab.run.spark_submit import find_script
 
@@ -76,7 +76,7 @@ def fill_in(options: dict[str, str], profile: Profile) -> dict[str, str]:
     """Return a step's options with what the profile knows, and a pipeline id in any case."""
     known = {"lake": profile.lake_uri, "dataset": profile.dataset}
     known = {name: text for name, text in known.items() if text}
-    known["pipeline_id"] = options.get("pipeline_id") or common_utils().new_pipeline_id()
+    known["pipeline_id"] = options.get("pipeline_id") or library.runs.new_pipeline_id()
     return known | options
 
 

@@ -11,7 +11,7 @@ from churnlab.cloud.batches import Plan
 from churnlab.cloud.profile import Profile
 from churnlab.cloud.refusals import explained
 from churnlab.errors import CourseError
-from churnlab.run.library import common_utils, course_module
+from churnlab.run.library import course_module, library
 
 
 def run_batch(plan: Plan, profile: Profile) -> Iterator[tuple[str, str]]:
@@ -48,5 +48,5 @@ def in_our_words() -> Iterator[None]:
     """Turn a failed or refused step, as the course's scripts say it, into a CourseError."""
     try:
         yield
-    except common_utils().StepError as error:
+    except library.programs.StepError as error:
         raise CourseError(str(error)) from error

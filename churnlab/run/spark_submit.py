@@ -8,12 +8,12 @@ from pathlib import Path
 
 from churnlab import paths
 from churnlab.errors import CourseError
-from churnlab.run.library import common_utils
+from churnlab.run.library import ARCHIVE, library
 
 
 def find_script(step: str) -> Path:
     """Return the generated script of a step. Raises CourseError for an unknown one."""
-    known = sorted(path.stem for path in paths.SCRIPTS.glob("*.py") if path.stem != "common_utils")
+    known = sorted(path.stem for path in paths.SCRIPTS.glob("*.py"))
     name = step.replace("-", "_").removesuffix(".py")
     if name not in known:
         raise CourseError(f"There is no script {step!r}.", f"Scripts are {', '.join(known)}.")
@@ -25,7 +25,7 @@ def with_run(arguments: list[str]) -> list[str]:
     given = {argument.partition("=")[0] for argument in arguments}
     if "--help" in given:
         return arguments
-    own = [] if "--pipeline-id" in given else ["--pipeline-id", common_utils().new_pipeline_id()]
+    own = [] if "--pipeline-id" in given else ["--pipeline-id", library.runs.new_pipeline_id()]
     own += [] if "--lake" in given else ["--lake", paths.lake()]
     return [*arguments, *own]
 
@@ -41,7 +41,7 @@ def submit_command(
         str(Path(sys.executable).with_name("spark-submit")),
         *settings,
         "--py-files",
-        str(paths.SCRIPTS / "common_utils.py"),
+        str(ARCHIVE),
         str(find_script(step)),
         *arguments,
     ]

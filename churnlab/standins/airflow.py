@@ -244,10 +244,10 @@ def land_todays_customers(lake: Path, rows: int = 300) -> Path | None:
     """
     target = lake / "incoming" / f"{datetime.now(UTC):%Y-%m-%d}.csv"
     from churnlab.run.library import (
-        common_utils,  # needs PySpark, which Airflow's environment lacks
+        library,  # needs PySpark, which Airflow's environment lacks
     )
 
-    folder = Path(common_utils().newest_landing(str(lake / "raw" / "customers")))
+    folder = Path(library.contract.newest_landing(str(lake / "raw" / "customers")))
     raw = next(iter(sorted(folder.glob("*.csv"))), None)
     if target.exists() or raw is None:
         return None
@@ -263,14 +263,13 @@ def land_todays_customers(lake: Path, rows: int = 300) -> Path | None:
 def check_model(lake: str) -> None:
     """Raise CourseError if a lake on this machine has no champion."""
     from churnlab.run.library import (
-        common_utils,  # needs PySpark, which Airflow's environment lacks
+        library,  # needs PySpark, which Airflow's environment lacks
     )
 
-    library = common_utils()
     if "://" not in lake:
         try:
-            library.registered_model(library.dataset_root(lake, "churn"))
-        except library.ModelError as error:
+            library.registry.registered_model(library.tables.dataset_root(lake, "churn"))
+        except library.programs.ModelError as error:
             raise CourseError(str(error), "`make course` trains models and chooses one.") from error
 
 

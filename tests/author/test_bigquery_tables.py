@@ -1,4 +1,4 @@
-"""One definition of every table: notebook 01's, which Spark, Terraform and the book share."""
+"""One definition of every table: notebook 07's, which Spark, Terraform and the book share."""
 
 import json
 
@@ -30,9 +30,9 @@ def in_spark(column: dict) -> str:
 
 
 @pytest.mark.parametrize("name", bigquery_tables.ONE_ROW)
-def test_terraform_gives_a_table_the_columns_that_spark_writes(spark, common_utils, name):
+def test_terraform_gives_a_table_the_columns_that_spark_writes(spark, library, name):
     written = json.loads((paths.INFRA / bigquery_tables.NAME).read_text())[name]["schema"]
-    contract = spark.createDataFrame([], common_utils.table_columns(name)).schema
+    contract = spark.createDataFrame([], library.tables.table_columns(name)).schema
     wide = {"int": "bigint"}  # BigQuery has one integer type, of 64 bits
     expected = [
         (f.name, wide.get(f.dataType.simpleString(), f.dataType.simpleString())) for f in contract
@@ -40,22 +40,20 @@ def test_terraform_gives_a_table_the_columns_that_spark_writes(spark, common_uti
     assert [(column["name"], in_spark(column)) for column in written] == expected
 
 
-def test_every_table_of_the_contract_is_exported(common_utils):
-    assert list(bigquery_tables.ONE_ROW) == list(common_utils.TABLES)
+def test_every_table_of_the_contract_is_exported(library):
+    assert list(bigquery_tables.ONE_ROW) == list(library.tables.TABLES)
     assert list(json.loads((paths.INFRA / bigquery_tables.NAME).read_text())) == list(
-        common_utils.TABLES
+        library.tables.TABLES
     )
 
 
-def test_a_changed_contract_is_a_difference_until_it_is_exported(
-    tmp_path, common_utils, monkeypatch
-):
+def test_a_changed_contract_is_a_difference_until_it_is_exported(tmp_path, library, monkeypatch):
     assert bigquery_tables.export_tables(tmp_path) == [bigquery_tables.NAME]
     bigquery_tables.export_tables(tmp_path, check=True)
     monkeypatch.setitem(
-        common_utils.TABLES, "scoring_outcomes", "customer_id STRING, churn STRING, seen INT"
+        library.tables.TABLES, "scoring_outcomes", "customer_id STRING, churn STRING, seen INT"
     )
-    with pytest.raises(ExportError, match="TABLES of notebooks/01"):
+    with pytest.raises(ExportError, match="TABLES of notebooks/07"):
         bigquery_tables.export_tables(tmp_path, check=True)
     bigquery_tables.export_tables(tmp_path)
     columns = json.loads((tmp_path / bigquery_tables.NAME).read_text())["scoring_outcomes"][

@@ -41,7 +41,7 @@ def run(script, *arguments, tmp_path):
 
 
 def test_a_script_is_named_after_its_notebook():
-    assert script_name("05-model-training") == "model_training"
+    assert script_name("04-model-training") == "model_training"
 
 
 def test_parameters_become_options_and_the_rest_runs_in_main(tmp_path):
@@ -82,12 +82,12 @@ def test_boolean_options_take_true_and_false(tmp_path, text, value):
     assert run(script, "--quick", "maybe", tmp_path=tmp_path).returncode == 2
 
 
-FAILING = "from common_utils import StepError\n\nif rows == 0:\n    raise StepError('no customers.\\nLand some.')"
+FAILING = "from churn.programs import StepError\n\nif rows == 0:\n    raise StepError('no customers.\\nLand some.')"
 
 
 @pytest.mark.usefixtures("as_a_program")
 def test_an_expected_error_ends_a_script_in_one_line_and_main_still_raises_it(
-    tmp_path, monkeypatch, common_utils
+    tmp_path, monkeypatch, library
 ):
     path = tmp_path / "a_step.py"
     path.write_text(export(code(FAILING), code("print(1 // rows, pipeline_id)")))
@@ -96,17 +96,17 @@ def test_an_expected_error_ends_a_script_in_one_line_and_main_still_raises_it(
         runpy.run_path(str(path), run_name="__main__")
     assert end.value.code == "error: no customers. Land some."  # Python prints it, status 1
     main = runpy.run_path(str(path))["main"]
-    with pytest.raises(common_utils.StepError, match="no customers"):
+    with pytest.raises(library.programs.StepError, match="no customers"):
         main()
     monkeypatch.setenv("CHURNLAB_DEBUG", "1")
-    with pytest.raises(common_utils.StepError, match="no customers"):
+    with pytest.raises(library.programs.StepError, match="no customers"):
         runpy.run_path(str(path), run_name="__main__")
 
 
 @pytest.mark.usefixtures("as_a_program")
 def test_an_error_that_nobody_expects_keeps_its_trace(tmp_path, monkeypatch):
     path = tmp_path / "a_step.py"
-    path.write_text(export(code("from common_utils import StepError"), code("print(1 // rows)")))
+    path.write_text(export(code("from churn.programs import StepError"), code("print(1 // rows)")))
     monkeypatch.setattr(sys, "argv", ["a_step.py", "--pipeline-id", "x", "--rows", "0"])
     with pytest.raises(ZeroDivisionError):
         runpy.run_path(str(path), run_name="__main__")
@@ -225,6 +225,6 @@ def test_the_script_of_a_deleted_notebook_goes_too(tmp_path):
 
 def test_nbconvert_knows_the_exporter_by_name():
     exporter = get_exporter("pyspark_script")()  # as `jupyter nbconvert --to` looks it up
-    exported, resources = exporter.from_filename(str(paths.NOTEBOOKS / "04-preprocessing.ipynb"))
+    exported, resources = exporter.from_filename(str(paths.NOTEBOOKS / "03-preprocessing.ipynb"))
     assert exported == (paths.SCRIPTS / "preprocessing.py").read_text()
     assert resources["output_extension"] == ".py"

@@ -63,8 +63,8 @@ def page(small_book, results):  # noqa: F811
     """A function that builds the page and returns its warnings, its HTML and its text."""
 
     def build(text=PAGE):
-        small_book.write("notebooks/06-hyperparameter-tuning.ipynb", small_book.notebook())
-        small_book.write("_build/executed/06-hyperparameter-tuning.ipynb", small_book.notebook())
+        small_book.write("notebooks/05-hyperparameter-tuning.ipynb", small_book.notebook())
+        small_book.write("_build/executed/05-hyperparameter-tuning.ipynb", small_book.notebook())
         small_book.write_index(text.replace("../notebooks/", "notebooks/"))
         warnings = small_book.build().splitlines()
         html = small_book.page("index")

@@ -161,9 +161,9 @@ def test_a_missing_dataset_is_named(uploaded):
 def test_code_that_differs_from_the_checkout_is_named(uploaded):
     bucket = uploaded.clients().storage.bucket("demo-code")
     bucket.blob("scripts/preprocessing.py").upload_from_string("print('old')")
-    bucket.blob("scripts/common_utils.py").delete()
+    bucket.blob("scripts/churn.zip").delete()
     detail = findings(uploaded)["Code"].detail
-    assert detail == "common_utils.py is new, preprocessing.py is changed"
+    assert detail == "churn.zip is new, preprocessing.py is changed"
 
 
 def test_who_can_t_search_the_project_is_warned_but_may_run(uploaded):

@@ -138,11 +138,10 @@ def imports(script: Path) -> set[str]:
 
 def test_the_batch_image_has_what_the_steps_import():
     own = {path.stem for path in paths.SCRIPTS.glob("*.py")}
-    needed = set.union(
-        *(imports(paths.SCRIPTS / f"{step}.py") for step in [*STEPS, "common_utils"])
-    )
+    scripts = [paths.SCRIPTS / f"{step}.py" for step in STEPS]
+    needed = set.union(*map(imports, [*scripts, *(paths.SCRIPTS / "churn").glob("*.py")]))
     distributions = packages_distributions()
-    packages = {distributions[name][0].lower() for name in needed - own - {"pyspark"}}
+    packages = {distributions[name][0].lower() for name in needed - own - {"pyspark", "churn"}}
     # imported only where they are used: by the search over rows, and by tables in BigQuery
     packages |= {"scikit-learn", "google-cloud-bigquery"}
     assert packages <= set(locked("batch"))

@@ -4,11 +4,10 @@ import gzip
 import hashlib
 
 import pytest
-from common_utils import (
+from churn.contract import (
     AMOUNTS,
     CATEGORIES,
     RAW_COLUMNS,
-    DataContractError,
     check_share,
     clean,
     judge,
@@ -16,8 +15,9 @@ from common_utils import (
     read_header,
     read_raw,
     snake_case,
-    split_column,
 )
+from churn.programs import DataContractError
+from churn.splitting import split_column
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import functions as F

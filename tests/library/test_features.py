@@ -4,18 +4,11 @@ import hashlib
 
 import numpy as np
 import pytest
-from common_utils import (
-    CATEGORIES,
-    FEATURES,
-    column_importance,
-    data_fingerprint,
-    feature_stages,
-    featurise,
-    fold_column,
-    hash_bucket,
-    parameters_fingerprint,
-    partitions_for,
-)
+from churn.contract import CATEGORIES
+from churn.features import FEATURES, column_importance, feature_stages, featurise, partitions_for
+from churn.folds import fold_column
+from churn.registry import data_fingerprint, parameters_fingerprint
+from churn.splitting import hash_bucket
 from pyspark.ml import Pipeline
 from pyspark.ml.functions import vector_to_array
 from pyspark.sql import functions as F

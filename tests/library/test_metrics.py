@@ -5,20 +5,19 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from common_utils import (
+from churn.folds import cross_validate, mean_and_spread
+from churn.metrics import (
     BINS,
-    StepError,
     calibration,
     cheapest_threshold,
-    cross_validate,
     curve_points,
     decision_column,
     decision_metrics,
-    mean_and_spread,
     probability_metrics,
     score_bins,
     with_probability,
 )
+from churn.programs import StepError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.ml.functions import array_to_vector

@@ -33,19 +33,19 @@ def nobody_logged_in():
     ],
 )
 @pytest.mark.usefixtures("as_a_program")
-def test_what_a_reader_can_mend_is_one_line(common_utils, main, line):
+def test_what_a_reader_can_mend_is_one_line(library, main, line):
     with pytest.raises(SystemExit) as end:
-        common_utils.run_program(main)
+        library.programs.run_program(main)
     assert end.value.code.startswith(line) and "\n" not in end.value.code
 
 
 @pytest.mark.parametrize(("kind", "value"), [(bool, "no"), (int, True), (str, 7), (float, "2")])
-def test_a_page_refuses_a_parameter_of_another_type(common_utils, kind, value):
-    with pytest.raises(common_utils.StepError, match="The parameter x is"):
-        common_utils.check_parameters({"x": value, "__annotations__": {"x": kind}})
+def test_a_page_refuses_a_parameter_of_another_type(library, kind, value):
+    with pytest.raises(library.programs.StepError, match="The parameter x is"):
+        library.programs.check_parameters({"x": value, "__annotations__": {"x": kind}})
 
 
-def test_a_page_takes_a_whole_number_for_a_float(common_utils):
+def test_a_page_takes_a_whole_number_for_a_float(library):
     names = {"x": 2, "__annotations__": {"x": float}}
-    common_utils.check_parameters(names)
+    library.programs.check_parameters(names)
     assert type(names["x"]) is float

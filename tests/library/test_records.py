@@ -6,7 +6,10 @@ import sys
 from datetime import UTC, datetime
 
 import pytest
-from common_utils import close_run, git_blob, provenance, run_record
+from churn.contract import provenance
+from churn.runs import close_run, git_blob, run_record
+
+from churnlab import paths
 
 pytestmark = pytest.mark.xdist_group("library")
 
@@ -54,17 +57,17 @@ def test_a_file_s_blob_is_the_name_that_git_gives_it(tmp_path):
     assert git_blob(str(path)) == asked.stdout.strip()
 
 
-def test_the_running_script_is_known_by_name_and_blob(tmp_path, common_utils):
+def test_the_running_script_is_known_by_name_and_blob(tmp_path, library):
     script = tmp_path / "a_script.py"
-    folder = common_utils.__file__.rpartition("/")[0]
+    folder = str(paths.SCRIPTS)
     script.write_text(
         f"import sys, json\nsys.path.insert(0, {folder!r})\n"
-        "from common_utils import running_code\nprint(json.dumps(running_code()))\n"
+        "from churn.runs import running_code\nprint(json.dumps(running_code()))\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
     code = json.loads(done.stdout)
     assert (code["script"], code["script_blob"]) == ("a_script.py", git_blob(str(script)))
-    assert code["library_blob"] == git_blob(common_utils.__file__)
+    assert code["library_tree"] == library.runs.library_tree()
 
 
 def test_the_note_beside_a_raw_folder_is_found_with_and_without_a_slash(tmp_path):

@@ -6,23 +6,19 @@ import time
 from pathlib import Path
 
 import pytest
-from common_utils import (
+from churn.features import feature_stages
+from churn.lake import list_folders, write_text
+from churn.programs import ModelError, StepError
+from churn.registry import (
     Candidate,
-    ModelError,
-    StepError,
     best_candidate,
-    feature_stages,
-    list_folders,
     load_model,
-    own_columns,
     promote,
-    read_rows,
     registered_model,
     save_model,
     sweep_models,
-    write_table,
-    write_text,
 )
+from churn.tables import own_columns, read_rows, write_table
 from pyspark.ml import PipelineModel
 
 pytestmark = pytest.mark.xdist_group("library")

@@ -7,33 +7,31 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-import common_utils
 import pytest
-from common_utils import (
-    TABLES,
-    DataContractError,
-    StepError,
-    TableNotFoundError,
+from churn.lake import (
     check_lake,
-    check_pipeline_id,
-    dataset_root,
     delete_folder,
-    finished_attempts,
     join_uri,
     list_folders,
-    load_from_bigquery,
     names_below,
-    new_pipeline_id,
+    read_text,
+    write_text,
+)
+from churn.programs import DataContractError, StepError, TableNotFoundError
+from churn.review import review
+from churn.runs import check_pipeline_id, new_pipeline_id
+from churn.tables import (
+    TABLES,
+    dataset_root,
+    finished_attempts,
+    load_from_bigquery,
     outdated_attempts,
     own_or_newest_run,
     read_table,
-    read_text,
-    review,
     save_to_bigquery,
     table_columns,
     write_table,
     write_tables,
-    write_text,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,6 +39,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from churnlab import paths
+from churnlab.run.library import library
 
 pytestmark = pytest.mark.xdist_group("library")
 
@@ -384,9 +383,9 @@ def test_reading_one_run_lists_no_other_run_s_folders(spark, dataset, monkeypatc
     for run in ("run-a", "run-b"):
         write_table(outcomes(spark, run), dataset, "scoring_outcomes", run, "preprocessing")
     listed = []
-    names_below = common_utils.names_below
+    names_below = library.lake.names_below
     monkeypatch.setattr(
-        common_utils, "names_below", lambda uri: listed.append(uri) or names_below(uri)
+        library.tables, "names_below", lambda uri: listed.append(uri) or names_below(uri)
     )
     read_table(spark, dataset, "scoring_outcomes", "run-a")
     own_or_newest_run(spark, dataset, "scoring_outcomes", "run-a")
@@ -534,5 +533,5 @@ def test_the_connector_is_told_to_read_what_is_there_now(spark, monkeypatch):
 
 
 def test_only_two_functions_of_the_library_know_the_connector():
-    source = (paths.SCRIPTS / "common_utils.py").read_text()
-    assert source.count('format("bigquery")') == 2
+    sources = [path.read_text() for path in (paths.SCRIPTS / "churn").glob("*.py")]
+    assert sum(source.count('format("bigquery")') for source in sources) == 2

@@ -12,12 +12,19 @@ import nbformat
 import pytest
 
 from churnlab import paths
-from churnlab.author.exporter import KNOWN_TAGS, export_all, read_parameters, script_name
+from churnlab.author.exporter import (
+    KNOWN_TAGS,
+    LIBRARY_TAG,
+    export_all,
+    exported_files,
+    read_parameters,
+    script_name,
+)
 
 NOTEBOOKS = {
     path.stem: nbformat.read(path, as_version=4) for path in sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 }
-LIBRARY = "01-common-utils"
+LIBRARY = "07-tables-and-runs"
 STEPS = [name for name in NOTEBOOKS if name != LIBRARY]
 # Something else runs their functions: kfp, a web server, Airflow.
 IMPORTED = {LIBRARY, "09-training-pipeline", "10-pipeline-function", "12-scoring-dag"}
@@ -90,7 +97,8 @@ def test_a_notebook_is_committed_without_outputs(name):
 
 @every_notebook
 def test_only_known_tags_are_used(name):
-    assert set().union(*map(tags, NOTEBOOKS[name].cells)) <= KNOWN_TAGS
+    used = set().union(*map(tags, NOTEBOOKS[name].cells))
+    assert {tag for tag in used if not tag.startswith(LIBRARY_TAG)} <= KNOWN_TAGS
 
 
 @every_notebook
@@ -182,10 +190,12 @@ def test_the_quiz_hides_its_answers(name):
 
 
 @every_notebook
-def test_the_last_section_links_the_script_that_production_runs(name):
-    script = f"{script_name(name)}.py"
-    assert f"](../scripts_generated/{script})" in section(name, "What runs in production")
-    assert (paths.SCRIPTS / script).is_file()
+def test_the_last_section_links_all_that_the_page_exports(name):
+    exported = exported_files(NOTEBOOKS[name], name)
+    assert exported and (f"{script_name(name)}.py" in exported) == (name not in LIBRARY)
+    for file in exported:
+        assert f"](../scripts_generated/{file})" in section(name, "What runs in production")
+        assert (paths.SCRIPTS / file).is_file()
 
 
 def test_the_scripts_are_what_the_notebooks_export_whatever_the_working_folder(monkeypatch):

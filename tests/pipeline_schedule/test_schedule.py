@@ -11,7 +11,7 @@ import grpc
 import pipeline_schedule
 import pytest
 import requests
-from common_utils import StepError
+from churn.programs import StepError
 from google.api_core import exceptions
 from google.cloud import scheduler_v1
 

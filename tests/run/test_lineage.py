@@ -7,7 +7,7 @@ import pytest
 from churnlab import paths
 from churnlab.errors import CourseError
 from churnlab.run import lineage
-from churnlab.run.library import course_module
+from churnlab.run.library import library
 from churnlab.run.promotion import promote
 
 
@@ -31,7 +31,7 @@ def repository(tmp_path, monkeypatch):
 
 
 def test_a_file_s_blob_is_what_git_says(repository):
-    blob = course_module("common_utils").git_blob(str(repository / "script.py"))
+    blob = library.runs.git_blob(str(repository / "script.py"))
     assert blob == git(repository, "hash-object", "script.py")
 
 
@@ -59,23 +59,21 @@ def lake(tmp_path):
     """A lake with a customer in training_data, and with a candidate that was made from it."""
     folder = str(tmp_path)
     write_customer(folder)
-    library = course_module("common_utils")
-    columns = library.own_columns("model_registry")
+    columns = library.tables.own_columns("model_registry")
     known = {"model_version": "run-a-training", "stage": "candidate", "data_pipeline_id": "run-a"}
     known |= {"roc_auc": 0.8, "average_precision": 0.6}
     known |= {"model_uri": "models/m/attempt=1", "metrics_uri": "metrics/run-a/training.json"}
     row = tuple(known.get(name) for name in columns)
-    root = library.dataset_root(folder, "churn")
-    library.write_table([row], root, "model_registry", "run-a", "training")
+    root = library.tables.dataset_root(folder, "churn")
+    library.tables.write_table([row], root, "model_registry", "run-a", "training")
     return folder
 
 
 def write_customer(lake: str) -> None:
     """Write a customer without values under the key run-a, as preprocessing does."""
-    library = course_module("common_utils")
-    nobody = (None,) * len(library.own_columns("training_data"))
-    root = library.dataset_root(lake, "churn")
-    library.write_table([nobody], root, "training_data", "run-a", "preprocessing")
+    nobody = (None,) * len(library.tables.own_columns("training_data"))
+    root = library.tables.dataset_root(lake, "churn")
+    library.tables.write_table([nobody], root, "training_data", "run-a", "preprocessing")
 
 
 def test_a_model_rests_on_rows_that_are_older_than_itself(lake):

@@ -55,8 +55,8 @@ def test_a_failing_cell_is_named_and_the_earlier_copy_stays(make):
 
 
 @pytest.mark.slow
-def test_the_headline_is_what_the_notebook_glued(make, common_utils):
-    glue = "import sys; sys.path.insert(0, '{}')\nfrom common_utils import glue\nglue('headline', 'AUC 0.8')"
+def test_the_headline_is_what_the_notebook_glued(make, library):
+    glue = "import sys; sys.path.insert(0, '{}')\nfrom churn.programs import glue\nglue('headline', 'AUC 0.8')"
     run, _ = execute(make(glue.format(paths.SCRIPTS)))
     assert run.headline == "AUC 0.8"
 
@@ -90,7 +90,7 @@ def test_a_parameter_has_the_same_type_in_every_notebook():
 @pytest.mark.slow
 def test_papermill_itself_can_not_hand_over_a_value_of_another_type(make):
     check = f"import sys; sys.path.insert(0, {str(paths.SCRIPTS)!r})\n"
-    check += "from common_utils import check_parameters\ncheck_parameters(globals())"
+    check += "from churn.programs import check_parameters\ncheck_parameters(globals())"
     path = make(check, "print('began')")
     with pytest.raises(PapermillExecutionError, match="The parameter rows is 'abc'"):
         papermill.execute_notebook(path, None, {"rows": "abc"}, progress_bar=False)
@@ -101,13 +101,13 @@ def test_the_record_keeps_modules_that_did_not_run_this_time(tmp_path, monkeypat
 
     monkeypatch.setattr(paths, "EXECUTED", tmp_path)
     now = datetime.now(UTC)
-    for name, seconds in (("04-preprocessing", 4.0), ("05-model-training", 5.0)):
+    for name, seconds in (("03-preprocessing", 4.0), ("04-model-training", 5.0)):
         module = runner.ModuleRun(name, name, seconds, "")
         runner.write_record([module], now, str(tmp_path))
     record = json.loads((tmp_path / "run.json").read_text())
     assert [module["name"] for module in record["modules"]] == [
-        "04-preprocessing",
-        "05-model-training",
+        "03-preprocessing",
+        "04-model-training",
     ]
     assert record["seconds"] == 9.0
     assert record["versions"]["pyspark"].startswith("3.5")

@@ -10,18 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from common_utils import (
-    DataContractError,
-    ModelError,
-    StepError,
-    TableNotFoundError,
-    best_candidate,
-    own_columns,
-    promote,
-    read_table,
-    review,
-    write_table,
-)
+from churn.programs import DataContractError, ModelError, StepError, TableNotFoundError
+from churn.registry import best_candidate, promote
+from churn.review import review
+from churn.tables import own_columns, read_table, write_table
 from pyspark.sql import SparkSession
 
 from churnlab import paths
@@ -78,8 +70,8 @@ def contents(spark, lake: Path, run: str, name: str) -> list[tuple]:
 @pytest.fixture(scope="module")
 def step(spark):
     """Run a step as its script does, in the session of the tests, which the step must not stop."""
-    for script in ("common_utils", "batch_scoring"):  # what Python workers import
-        spark.sparkContext.addPyFile(str(paths.SCRIPTS / f"{script}.py"))
+    for file in ("churn.zip", "batch_scoring.py"):  # what Python workers import
+        spark.sparkContext.addPyFile(str(paths.SCRIPTS / file))
 
     def run(name: str, lake, pipeline_id: str, *options: str) -> None:
         arguments = ["--pipeline-id", pipeline_id, "--lake", str(lake), *options]

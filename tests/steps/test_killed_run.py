@@ -8,7 +8,8 @@ from pathlib import Path
 
 import preprocessing
 import pytest
-from common_utils import read_table, review
+from churn.review import review
+from churn.tables import read_table
 from pyspark.sql import SparkSession
 
 from churnlab.run import spark_submit
