@@ -30,14 +30,16 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-r
 # half a minute once saves every kernel, worker and task of Airflow a second or two.
 COMPILED = --quiet --compile-bytecode
 
-RUN_OPTIONS = --data $(DATA) $(if $(ROWS),--rows $(ROWS)) $(if $(filter-out 0,$(QUICK)),--quick)
+# Two notebooks at a time: one waits for a JVM or a server while the other works. JOBS=1 needs less memory.
+JOBS ?= 2
+RUN_OPTIONS = --jobs $(JOBS) --data $(DATA) $(if $(ROWS),--rows $(ROWS)) $(if $(filter-out 0,$(QUICK)),--quick)
 
 .DEFAULT_GOAL := help
 .PHONY: help environments setup course run export book serve lab airflow doctor test test-fast test-notebooks lint bench lock clean clean-env
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
-	@echo "  DATA=real|synthetic|PATH, ROWS=n and QUICK=1 change what 'make course' runs."
+	@echo "  DATA=real|synthetic|PATH, ROWS=n, QUICK=1 and JOBS=1 change what 'make course' runs."
 
 $(READY): requirements/course.txt pyproject.toml $(wildcard churnlab/run/spark_conf/*)
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 with venv found. Install one (Debian: apt install python3 python3-venv), or name it: make PYTHON=/path/to/python3.12"; exit 1; }
@@ -68,7 +70,7 @@ environments: $(READY) $(AIRFLOW_READY) $(INFRA_READY)
 
 setup: $(READY) ## create the environment from the lock
 
-course: setup $(AIRFLOW_READY) ## run notebooks 01-12, export the scripts, build the book
+course: setup $(AIRFLOW_READY) ## run notebooks 01-13, export the scripts, build the book
 	@$(BIN)/churnlab export
 	@$(BIN)/churnlab run $(RUN_OPTIONS)
 	@$(BIN)/churnlab book

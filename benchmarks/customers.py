@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.programs import LIBRARY, Program, Runner
 from churnlab import paths
-from churnlab.run.library import common_utils
+from churnlab.run.library import library
 
 REAL = 7043  # customers of the real file; as many are generated without it
 
@@ -25,16 +25,15 @@ def land(folder: Path, runner: Runner, rows: int = 0) -> dict:
         shutil.copy(named, target / "customers.csv")
         label = "the customers of CHURNLAB_RAW_CSV"
         return {"label": label, "rows": count(target), "real": is_real(target)}
-    library = common_utils()
     if landed.exists() and not rows:
-        ignored = shutil.ignore_patterns(library.LANDINGS)
-        shutil.copytree(library.newest_landing(str(landed)), target, ignore=ignored)
-        label = library.provenance(str(landed)).get("label", "the customers of the lake")
+        ignored = shutil.ignore_patterns(library.contract.LANDINGS)
+        shutil.copytree(library.contract.newest_landing(str(landed)), target, ignore=ignored)
+        label = library.contract.provenance(str(landed)).get("label", "the customers of the lake")
         return {"label": label, "rows": count(target), "real": is_real(target)}
     runner(generator(folder, rows or REAL), folder)
-    made = library.newest_landing(str(target))
+    made = library.contract.newest_landing(str(target))
     shutil.copytree(made, target, dirs_exist_ok=True)
-    shutil.rmtree(target / library.LANDINGS)
+    shutil.rmtree(target / library.contract.LANDINGS)
     return {"label": "generated customers", "rows": count(target), "real": False}
 
 

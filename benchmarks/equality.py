@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmarks.rounds import SIDES, Measured
-from churnlab.run.library import common_utils
+from churnlab.run.library import library
 
 RUN_COLUMNS = ["pipeline_id", "step", "pipeline_execution_ts"]
 
@@ -19,7 +19,7 @@ RUN_COLUMNS = ["pipeline_id", "step", "pipeline_execution_ts"]
 def course_table(done: Measured, name: str) -> pd.DataFrame:
     """Return the rows that a run of the course wrote to a table, without the run's columns."""
     dataset = str(done.folder / "warehouse" / "churn")
-    attempts = common_utils().finished_attempts(dataset, name, done.run)
+    attempts = library.tables.finished_attempts(dataset, name, done.run)
     rows = pd.concat([read_parquet(Path(attempt)) for attempt in attempts])
     return rows.drop(columns=RUN_COLUMNS, errors="ignore")
 
@@ -37,7 +37,7 @@ def read_parquet(folder: Path) -> pd.DataFrame:
 
 def same_words(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table of the slow side under the course's names, churn in lower case, by id."""
-    named = table.rename(columns=common_utils().snake_case)
+    named = table.rename(columns=library.contract.snake_case)
     if "churn" in named:
         named = named.assign(churn=named["churn"].str.lower())
     return named.set_index("customer_id").sort_index()
@@ -106,7 +106,7 @@ def forest(step: str, slow: Measured, fast: Measured) -> dict:
     exact = {"straightforward": exact_metrics(theirs), "course": exact_metrics(ours)}
     off = {side: round(abs(said[side] - exact[side]["roc_auc"]), 6) for side in SIDES}
     # Customers of one bin count as tied.
-    count = common_utils().BINS
+    count = library.metrics.BINS
     bins = (ours["churn_probability"] * count).astype(int).clip(upper=count - 1)
     of_bins = float(roc_auc_score(ours["label"], bins))
     return {

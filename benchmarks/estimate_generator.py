@@ -1,4 +1,4 @@
-"""Estimate the generator's constants from the real customers and print them for notebook 03.
+"""Estimate the generator's constants from the real customers and print them for notebook 13.
 
     python benchmarks/estimate_generator.py path/to/customers.csv
 
@@ -110,7 +110,7 @@ def estimate(name: str, flags: pd.DataFrame, tenure: pd.Series) -> dict[str, int
 
 
 def table(rows: list[str], columns: list[str], cells: dict) -> str:
-    """Return a text table, a row a decision, as notebook 03 holds it."""
+    """Return a text table, a row a decision, as notebook 13 holds it."""
     width = max(map(len, rows))
     shown = [[str(cells.get((row, c), ".")) for row in rows] for c in columns]
     sizes = [max(map(len, [c, *texts])) for c, texts in zip(columns, shown, strict=True)]

@@ -12,7 +12,8 @@ from pathlib import Path
 from churnlab import paths
 from churnlab.errors import CourseError
 from churnlab.run import spark_home
-from churnlab.run.submit import submit_environment
+from churnlab.run.library import ARCHIVE
+from churnlab.run.spark_submit import submit_environment
 
 HERE = Path(__file__).parent
 DRIVER = HERE / "timed_step.py"
@@ -22,7 +23,7 @@ SCRIPTS = {
     "tuning": "hyperparameter_tuning",
     "scoring": "batch_scoring",
 }
-LIBRARY = (paths.SCRIPTS / "common_utils.py",)  # what every script imports
+LIBRARY = (ARCHIVE,)  # what every script imports
 KEPT_JOBS = ("--conf", "spark.ui.retainedJobs=10000")  # for the profile; Spark keeps 1,000
 
 # Small forests and grids, to try the benchmarks out: no comparison of results means anything.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.programs import Program, Runner, course_step, straightforward_step
-from churnlab.run.library import common_utils
+from churnlab.run.library import library
 
 STEPS = ("preprocessing", "training", "tuning", "scoring")
 NEEDS = {"training": "preprocessing", "tuning": "preprocessing", "scoring": "training"}
@@ -39,7 +39,7 @@ class Bench:
         before = self.last(side, NEEDS[step]).folder if step in NEEDS else self.raw
         folder = self.folder / f"{side}-{step}-{label}"
         shutil.copytree(before, folder)
-        run = common_utils().new_pipeline_id()
+        run = library.runs.new_pipeline_id()
         defaults = None if self.same_settings else self.folder / "spark-defaults"
         if side == "course":
             trained = f"{self.last(side, 'training').run}-training" if step == "scoring" else ""

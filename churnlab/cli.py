@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from churnlab import paths
+from churnlab.cloud.commands import Attempt, DryRun, Minutes, Step, run_step
 from churnlab.cloud.commands import app as cloud
 from churnlab.errors import CourseError
 from churnlab.screen import report_error, say, screen, table_of
@@ -101,6 +102,9 @@ def run(
     rows: Annotated[int | None, typer.Option(help="How many customers to generate.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Tune a small grid.")] = False,
     lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="How many run side by side; none before what it stands on.")
+    ] = 1,
 ) -> None:
     """Run notebooks in order, from fresh kernels, and keep the executed copies for the book."""
     from churnlab.run.parameters import assignments
@@ -109,9 +113,9 @@ def run(
     notebooks = find_notebooks(modules or [])
     parameters = typed_parameters(notebooks, assignments(parameter or []))
     chosen = {path.stem for path in notebooks}
-    if "03-customer-data" in chosen:
+    if "02-customer-data" in chosen:
         parameters |= {"source": _data_source(data)} | ({"rows": rows} if rows else {})
-    if "06-hyperparameter-tuning" in chosen and quick:
+    if "05-hyperparameter-tuning" in chosen and quick:
         parameters["quick"] = True
     runs = run_course(
         modules or [],
@@ -119,6 +123,7 @@ def run(
         str(Path(lake).resolve()) if lake and "://" not in lake else lake or paths.lake(),
         announce=lambda name: say(name, style="bold"),
         progress=sys.stderr.isatty(),
+        side_by_side=jobs,
     )
     rows = [(module.name, f"{module.seconds:.0f}", module.headline) for module in runs]
     columns = ("Module", "Seconds", "Result")
@@ -131,24 +136,17 @@ def run(
 )
 def run_script(
     context: typer.Context,
-    step: Annotated[str, typer.Argument(help="A script, such as preprocessing.")],
+    step: Step,
 ) -> None:
     """Run a generated script with spark-submit; its options go after `--`.
 
     Without --lake and --pipeline-id the course's lake and a fresh id are used.
     """
-    from churnlab.run import submit
-    from churnlab.run.library import common_utils
+    from churnlab.run import spark_submit
 
-    arguments = list(context.args)
-    given = {argument.partition("=")[0] for argument in arguments}
-    if "--help" not in given:
-        if "--pipeline-id" not in given:
-            arguments += ["--pipeline-id", common_utils().new_pipeline_id()]
-        if "--lake" not in given:
-            arguments += ["--lake", paths.lake()]
+    arguments = spark_submit.with_run(context.args)
     say(f"spark-submit {step} {' '.join(arguments)}", style="dim", stderr=True)
-    finished = submit.run_script(step, arguments)
+    finished = spark_submit.run_script(step, arguments)
     if finished.returncode:
         say(f"{step} ended with status {finished.returncode}.", style="red", stderr=True)
         raise typer.Exit(finished.returncode)
@@ -159,7 +157,7 @@ def run_script(
 )
 def submit(
     context: typer.Context,
-    step: Annotated[str, typer.Argument(help="A script, such as preprocessing.")],
+    step: Step,
     on: Annotated[
         Place, typer.Option(help="dataproc: Google Cloud; local: the stand-in on this machine.")
     ] = Place.local,
@@ -179,23 +177,28 @@ def submit(
         str, typer.Option(envvar="CHURNLAB_SUBNETWORK", help="Its subnetwork.")
     ] = "default",
     container_image: Annotated[str, typer.Option(help="An image of yours, or none.")] = "none",
-    ttl_minutes: Annotated[int, typer.Option(help="After this time the batch is ended.")] = 60,
-    attempt: Annotated[
-        int, typer.Option(help="2 and so on: run a step again that failed under its pipeline id.")
-    ] = 1,
+    ttl_minutes: Minutes = 60,
+    attempt: Attempt = 1,
+    dry_run: DryRun = False,
 ) -> None:
     """Submit a step as a batch, follow it, and end with its fate; the step's options go after `--`.
 
-    Locally the lake, the scripts and a fresh pipeline id are filled in. `churnlab up` in another
+    A fresh pipeline id is filled in, and locally the lake and the scripts. `churnlab up` in another
     terminal keeps the stand-in; without it one is started for this batch.
     """
-    from churnlab.cloud.batches import Target, submit_step
+    from churnlab.cloud.laptop import laptop
+    from churnlab.cloud.profile import Profile
 
-    target = Target(on.value, project, region, code, service_account, subnetwork, container_image)
-    batch = submit_step(step, list(context.args), target, ttl_minutes, attempt)
-    with contextlib.closing(batch):  # an interrupt, wherever it comes, cancels it
-        for state, text in batch:
-            say(f"{state} {text}".rstrip())
+    profile = laptop() if on is Place.local else Profile.of()
+    profile = profile.but(
+        service_account,
+        project_id=project,
+        region=region,
+        code_uri=code,
+        subnetwork=subnetwork,
+        batch_image=container_image.removeprefix("none"),
+    )
+    run_step(step, list(context.args), profile, ttl_minutes, attempt, dry_run)
 
 
 @app.command()
@@ -266,9 +269,29 @@ def lab(
     from churnlab.author.exercises import write_learner_copies
     from churnlab.run.lab import start_lab
 
-    for kept in write_learner_copies(paths.NOTEBOOKS, paths.LAB).kept:
+    for kept in write_learner_copies(paths.NOTEBOOKS, paths.LAB, paths.EXECUTED).kept:
         say(f"{kept}: you changed it, so it stays. Rename it for a fresh copy.")
     raise typer.Exit(start_lab(port, browser, paths.ROOT))
+
+
+@app.command()
+def check(
+    modules: Annotated[
+        list[str] | None, typer.Argument(help="Numbers or names, such as 04; all if none.")
+    ] = None,
+) -> None:
+    """Check the exercises in your copies in lab/; ends with status 1 while one is open."""
+    from churnlab.author.checks import PASSED, judge_copy
+    from churnlab.run.runner import find_notebooks
+
+    still_open = 0
+    for notebook in find_notebooks(modules or []):
+        say(notebook.stem, style="bold")
+        for verdict in judge_copy(paths.LAB / notebook.name):
+            reason = f": {verdict.reason}" if verdict.reason else ""
+            say(f"  {verdict.state:9} {verdict.title}{reason}")
+            still_open += verdict.state != PASSED
+    raise typer.Exit(1 if still_open else 0)
 
 
 @app.command()
@@ -364,8 +387,8 @@ def explained(error: Exception) -> tuple[str, str]:
     """Return what is said of an expected error, and the mend; empty texts for any other."""
     if isinstance(error, CourseError):
         return error.problem, error.mend
-    library = sys.modules.get("common_utils")  # only a command that needs the library has it
-    if library and (reason := library.expected_reason(error)):
+    programs = sys.modules.get("churn.programs")  # only a command that needs the library has it
+    if programs and (reason := programs.expected_reason(error)):
         return reason, ""
     if isinstance(error, subprocess.CalledProcessError | OSError):
         return str(error), "`churnlab doctor` checks this machine; --debug shows the trace."

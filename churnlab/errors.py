@@ -8,3 +8,7 @@ class CourseError(Exception):
         super().__init__(problem if not mend else f"{problem}\n{mend}")
         self.problem = problem
         self.mend = mend
+
+    def __reduce__(self):
+        """Keep both parts on the way from another process."""
+        return type(self), (self.problem, self.mend)

@@ -1,5 +1,5 @@
 locals {
-  # From the data contracts of notebook 01, by `churnlab export`.
+  # From the data contracts of notebook 07, by `churnlab export`.
   tables = jsondecode(file("${path.module}/bigquery_tables.json"))
 }
 

@@ -1,5 +1,5 @@
 locals {
-  products = yamldecode(file("${path.module}/versions.yaml")).products
+  products = yamldecode(file("${path.module}/facts.yaml")).products
   labels   = merge({ course = "churnlab", managed-by = "terraform" }, var.labels)
   # Provider arguments are left out by null, not by "".
   kms_key  = var.kms_key == "" ? null : var.kms_key

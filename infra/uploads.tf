@@ -2,12 +2,12 @@
 # after `make export` brings what changed; `churnlab cloud upload` does the same without Terraform.
 # The compiled pipeline is in pipelines.tf, the function's archive in function.tf.
 resource "google_storage_bucket_object" "scripts" {
-  for_each = fileset("${path.module}/../scripts_generated", "*.py")
+  for_each = fileset("${path.module}/../scripts_generated", "{*.py,churn.zip}")
 
   bucket       = google_storage_bucket.buckets["code"].name
   name         = "scripts/${each.value}"
   source       = "${path.module}/../scripts_generated/${each.value}"
-  content_type = "text/x-python"
+  content_type = endswith(each.value, ".zip") ? "application/zip" : "text/x-python"
 }
 
 resource "google_storage_bucket_object" "notebooks" {

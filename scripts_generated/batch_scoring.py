@@ -1,4 +1,4 @@
-# Generated from notebooks/07-batch-scoring.ipynb by `make export`; do not edit.
+# Generated from notebooks/06-batch-scoring.ipynb by `make export`; do not edit.
 """Score customers with the champion of the registry, and say for each what moved its probability."""
 
 import argparse
@@ -8,30 +8,31 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 import pyarrow.dataset as ds
-from common_utils import (
+from churn.contract import (
     AMOUNTS,
     CATEGORIES,
-    FEATURES,
-    ModelError,
-    check_lake,
-    check_pipeline_id,
     check_share,
     clean,
-    close_run,
-    dataset_root,
-    decision_column,
+    judge,
+    read_raw,
+)
+from churn.features import FEATURES
+from churn.lake import (
+    check_lake,
     filesystem,
     join_uri,
-    judge,
     list_folders,
     names_below,
-    own_or_newest_run,
-    read_raw,
-    read_table,
     read_text,
-    registered_model,
-    run_program,
-    unreadable_model,
+)
+from churn.metrics import decision_column
+from churn.programs import ModelError, run_program
+from churn.registry import registered_model, unreadable_model
+from churn.runs import check_pipeline_id, close_run
+from churn.tables import (
+    dataset_root,
+    own_or_newest_run,
+    read_table,
     write_tables,
 )
 from pyspark.sql import DataFrame, Observation, SparkSession
@@ -246,7 +247,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the steps of notebooks/07-batch-scoring.ipynb."""
+    """Run the steps of notebooks/06-batch-scoring.ipynb."""
     options = parse_arguments(arguments)
     pipeline_id = options.pipeline_id
     lake = options.lake

@@ -1,4 +1,4 @@
-# Generated from notebooks/06-hyperparameter-tuning.ipynb by `make export`; do not edit.
+# Generated from notebooks/05-hyperparameter-tuning.ipynb by `make export`; do not edit.
 """Search for a better forest two ways, refit the best, test it once, and register it as a
 candidate.
 """
@@ -10,28 +10,27 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
-from common_utils import (
-    Candidate,
-    cheapest_threshold,
+from churn.features import column_importance, feature_stages, featurise
+from churn.folds import (
     check_classes,
-    check_lake,
-    check_pipeline_id,
-    close_run,
-    column_importance,
     cross_validate,
-    data_fingerprint,
-    dataset_root,
-    feature_stages,
-    featurise,
     fold_column,
     mean_and_spread,
-    own_or_newest_run,
+)
+from churn.lake import check_lake
+from churn.metrics import (
+    cheapest_threshold,
     probability_metrics,
-    publish_candidate,
-    read_table,
-    run_program,
     score_bins,
     with_probability,
+)
+from churn.programs import run_program
+from churn.registry import Candidate, data_fingerprint, publish_candidate
+from churn.runs import check_pipeline_id, close_run
+from churn.tables import (
+    dataset_root,
+    own_or_newest_run,
+    read_table,
     write_table,
 )
 from pyspark import SparkContext
@@ -271,7 +270,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the steps of notebooks/06-hyperparameter-tuning.ipynb."""
+    """Run the steps of notebooks/05-hyperparameter-tuning.ipynb."""
     options = parse_arguments(arguments)
     pipeline_id = options.pipeline_id
     lake = options.lake

@@ -1,4 +1,4 @@
-# Generated from notebooks/05-model-training.ipynb by `make export`; do not edit.
+# Generated from notebooks/04-model-training.ipynb by `make export`; do not edit.
 """Train a random forest, choose its threshold by cost, test it once, and register it as a
 candidate.
 """
@@ -6,28 +6,14 @@ candidate.
 import argparse
 from concurrent.futures import ThreadPoolExecutor
 
-from common_utils import (
-    Candidate,
-    StepError,
-    cheapest_threshold,
-    check_classes,
-    check_lake,
-    check_pipeline_id,
-    close_run,
-    column_importance,
-    cross_validate,
-    data_fingerprint,
-    dataset_root,
-    feature_stages,
-    featurise,
-    mean_and_spread,
-    own_or_newest_run,
-    publish_candidate,
-    read_table,
-    run_program,
-    score_bins,
-    with_probability,
-)
+from churn.features import column_importance, feature_stages, featurise
+from churn.folds import check_classes, cross_validate, mean_and_spread
+from churn.lake import check_lake
+from churn.metrics import cheapest_threshold, score_bins, with_probability
+from churn.programs import StepError, run_program
+from churn.registry import Candidate, data_fingerprint, publish_candidate
+from churn.runs import check_pipeline_id, close_run
+from churn.tables import dataset_root, own_or_newest_run, read_table
 from pyspark.ml import PipelineModel
 from pyspark.ml.classification import RandomForestClassifier
 from pyspark.sql import DataFrame, SparkSession
@@ -117,7 +103,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the steps of notebooks/05-model-training.ipynb."""
+    """Run the steps of notebooks/04-model-training.ipynb."""
     options = parse_arguments(arguments)
     pipeline_id = options.pipeline_id
     lake = options.lake
@@ -145,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
             f"--class-weight {class_weight!r} is neither none nor balanced. Choose one."
         )
 
-    # From customers to vectors
+    # The customers
     # Which rows do we train on? Those of our own pipeline run if it has preprocessed any, else the
     # newest ones.
     data_pipeline_id = own_or_newest_run(spark, tables, "training_data", pipeline_id)
@@ -153,12 +139,13 @@ def main(arguments: list[str] | None = None) -> None:
 
     # The features are computed once and cached. Everything below, cross-validation included, reads
     # the same vectors: the stages know the contract and learn nothing from a customer, so there is
-    # nothing to repeat per fold. With too few customers, or none who left, the step stops here and
-    # says so.
+    # nothing to repeat per fold.
     features = PipelineModel(feature_stages(spark))
     rows = featurise(features, customers, partitions)
-    check_classes(rows)
     train, test = rows.where("split = 'train'"), rows.where("split = 'test'")
+
+    # With too few customers, or none who left, the step stops here and says so.
+    check_classes(rows)
 
     # A forest
     # A tree asks questions: is the contract month-to-month? Is the tenure below 6 months? One tree
@@ -179,9 +166,8 @@ def main(arguments: list[str] | None = None) -> None:
     if class_weight == "balanced":
         train, forest = balanced(train), forest.setWeightCol("weight")
 
-    # Weights are an option
-    # Three customers in four stay. Weights that make both classes equal are a common advice. We
-    # offer the choice, and below the folds say what it does.
+    # How good is the forest?
+    # The forest that is to be tested and the five of the folds do not wait for each other.
     with ThreadPoolExecutor(1) as beside:
         fitted = beside.submit(forest.fit, train)
         held_out = cross_validate(forest, train, parallelism=parallelism)
@@ -202,9 +188,7 @@ def main(arguments: list[str] | None = None) -> None:
     predictions = with_probability(model.transform(test)).cache()
     test_bins = score_bins(predictions).toPandas()
 
-    # What does the forest look at?
-    # The importance of a column is how much its questions reduced the impurity of the nodes, summed
-    # over the forest. Spark computed it while the trees grew.
+    # Two columns that matter, and the rest in the order of the contract:
     importance = column_importance(model.featureImportances.toArray())
 
     # Keep everything that the answer rests on

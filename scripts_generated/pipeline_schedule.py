@@ -8,7 +8,7 @@ import json
 from datetime import timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from common_utils import StepError, run_program
+from churn.programs import StepError, run_program
 from google.api_core.exceptions import Conflict
 from google.cloud import scheduler_v1 as scheduler
 

@@ -1,27 +1,24 @@
-# Generated from notebooks/04-preprocessing.ipynb by `make export`; do not edit.
+# Generated from notebooks/03-preprocessing.ipynb by `make export`; do not edit.
 """Clean the raw customers, set aside what breaks the contract, and split by customer."""
 
 import argparse
 
-from common_utils import (
+from churn.contract import (
     AS_WRITTEN,
     RAW_COLUMNS,
-    check_lake,
-    check_pipeline_id,
     check_share,
     clean,
-    close_run,
-    dataset_root,
-    join_uri,
     judge,
     newest_landing,
     provenance,
     read_raw,
-    run_program,
     snake_case,
-    split_column,
-    write_tables,
 )
+from churn.lake import check_lake, join_uri
+from churn.programs import run_program
+from churn.runs import check_pipeline_id, close_run
+from churn.splitting import split_column
+from churn.tables import dataset_root, write_tables
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -60,7 +57,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the steps of notebooks/04-preprocessing.ipynb."""
+    """Run the steps of notebooks/03-preprocessing.ipynb."""
     options = parse_arguments(arguments)
     pipeline_id = options.pipeline_id
     lake = options.lake

@@ -91,7 +91,7 @@ def batch_request(customers) -> dict:
     return {
         "pyspark_batch": {
             "main_python_file_uri": f"{CODE}/batch_scoring.py",
-            "python_file_uris": [f"{CODE}/common_utils.py"],
+            "python_file_uris": [f"{CODE}/churn.zip"],
             "args": [word for option in options.items() for word in option],
         },
         "labels": {"course": "churnlab", "step": "batch-scoring", "pipeline-id": pipeline_id},

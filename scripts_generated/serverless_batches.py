@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import grpc
-from common_utils import StepError, check_pipeline_id, filesystem, join_uri, run_program
+from churn.lake import filesystem, join_uri
+from churn.programs import StepError, run_program
+from churn.runs import check_pipeline_id
 from google.api_core.exceptions import AlreadyExists
 from google.api_core.retry import Retry
 from google.cloud import dataproc_v1 as dataproc
@@ -37,7 +39,7 @@ def step_batch(
     return dataproc.Batch(
         pyspark_batch=dataproc.PySparkBatch(
             main_python_file_uri=join_uri(code, f"{step}.py"),
-            python_file_uris=[join_uri(code, "common_utils.py")],
+            python_file_uris=[join_uri(code, "churn.zip")],
             args=arguments,
         ),
         labels={"course": "churnlab", "step": step.replace("_", "-")} | settings.get("labels", {}),

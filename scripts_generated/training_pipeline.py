@@ -37,7 +37,7 @@ def plan_run(
     if dataset.startswith("bigquery://"):
         table = f"{dataset.replace('bigquery', 'bq')}.training_data"
     plan = namedtuple("Plan", "ending library preprocessing training tuning table metrics")
-    library, metrics = [f"{code_uri}/common_utils.py"], f"{lake}/metrics/{pipeline_id}"
+    library, metrics = [f"{code_uri}/churn.zip"], f"{lake}/metrics/{pipeline_id}"
     return plan(ending, library, [*common, "--raw", raw], common, tuning, table, metrics)
 
 
@@ -91,21 +91,22 @@ def promote_model(
     from pyarrow import fs
 
     files, path = fs.FileSystem.from_uri(code_uri)
-    sys.path.insert(0, tempfile.mkdtemp())
-    fs.copy_files(
-        f"{path}/common_utils.py", f"{sys.path[0]}/common_utils.py", source_filesystem=files
-    )
-    import common_utils as library
+    archive = f"{tempfile.mkdtemp()}/churn.zip"
+    fs.copy_files(f"{path}/churn.zip", archive, source_filesystem=files)
+    sys.path.insert(0, archive)
+    from churn.lake import join_uri
+    from churn.registry import best_candidate, promote
+    from churn.tables import dataset_root
 
-    tables = library.dataset_root(lake, dataset)
-    best = library.best_candidate(tables, pipeline_id)
+    tables = dataset_root(lake, dataset)
+    best = best_candidate(tables, pipeline_id)
     found = {name: best[name] for name in ("model_version", "threshold", "average_precision")}
-    model.uri = library.join_uri(lake, best["model_uri"])
+    model.uri = join_uri(lake, best["model_uri"])
     model.metadata |= found | {"roc_auc": best["roc_auc"], "accepted": False}
     if best["average_precision"] < min_average_precision:
         return ""
     reason = f"accepted with {best['average_precision']:.4f}, at least {min_average_precision}"
-    library.promote(best, tables, pipeline_id, "churn-training", reason)
+    promote(best, tables, pipeline_id, "churn-training", reason)
     model.metadata["accepted"] = True
     return best["model_version"]
 

@@ -1,7 +1,7 @@
 """What several tests share: a session, a lake, raw customers, the course, the order of the groups."""
 
-import importlib
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -55,6 +55,22 @@ quality function terraform serving data book
 """.split()
 
 
+SLOW = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave out a file whose tests are all slow, or a folder of such files, when none shall run.
+
+    Importing what they need would take as long as some tests.
+    """
+    if config.option.markexpr != "not slow":
+        return None
+    folder = collection_path.is_dir()
+    files = list(collection_path.rglob("test_*.py")) if folder else [collection_path]
+    tests = [file for file in files if file.name.startswith("test_")]
+    return True if tests and all(SLOW.search(file.read_text("utf-8")) for file in tests) else None
+
+
 def pytest_collection_modifyitems(items):
     """Bring the groups into their order; what is in no group fills the gaps at the end."""
     items.sort(key=_place)  # stable: tests of one place keep their order
@@ -93,9 +109,11 @@ def as_a_program(monkeypatch):
 
 
 @pytest.fixture
-def common_utils():
-    """The library as the scripts import it."""
-    return importlib.import_module("common_utils")
+def library():
+    """The library's modules as the scripts import them, as attributes."""
+    from churnlab.run.library import library
+
+    return library
 
 
 @pytest.fixture(scope="session")

@@ -23,22 +23,12 @@ import nbformat
 from nbmake.nb_run import NotebookRun
 
 from churnlab import paths
-from churnlab.run import runner, submit
-from churnlab.run.library import common_utils
+from churnlab.run import runner, spark_submit
+from churnlab.run.library import library
 
 CUSTOMERS = 1500
 CELL_SECONDS = 3600  # of a machine that does much else; a cell takes a minute at most
 NAMES = [path.stem for path in runner.find_notebooks()]
-# Which notebook's tables a notebook reads.
-STANDS_ON = {
-    "04-preprocessing": "03-customer-data",
-    "05-model-training": "04-preprocessing",
-    "06-hyperparameter-tuning": "05-model-training",
-    "07-batch-scoring": "06-hyperparameter-tuning",
-    "08-serverless-batches": "03-customer-data",
-    "09-training-pipeline": "07-batch-scoring",
-    "12-scoring-dag": "07-batch-scoring",
-}
 
 
 class NotebookFailed(AssertionError):
@@ -65,8 +55,8 @@ class Course:
 
         Raises NotebookFailed with nbmake's report, also to those who come later.
         """
-        if name in STANDS_ON:
-            self.executed(STANDS_ON[name])
+        if name in runner.STANDS_ON:
+            self.executed(runner.STANDS_ON[name])
         copy, said = (self.build / "executed" / f"{name}.{end}" for end in ("ipynb", "json"))
         with locked(self.build / f"{name}.lock"):
             if not said.exists():
@@ -99,10 +89,11 @@ class Course:
         lake = self.build / "generated"
         arguments = ["--pipeline-id", "few", "--lake", str(lake), "--source", "synthetic"]
         arguments += ["--rows", str(CUSTOMERS)]
-        done = submit.run_script("customer_data", arguments, capture_output=True, text=True)
+        done = spark_submit.run_script("customer_data", arguments, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
-        library = common_utils()
-        [landed] = library.raw_files(library.newest_landing(str(lake / "raw" / "customers")))
+        [landed] = library.contract.raw_files(
+            library.contract.newest_landing(str(lake / "raw" / "customers"))
+        )
         return Path(landed)
 
     def book(self) -> Path:

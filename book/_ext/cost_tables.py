@@ -1,6 +1,6 @@
 """The directives of the costs page: `{forgotten-week}`, `{cost-tables}` and `{price-table}`.
 
-All three are computed at the build, from the price file, by the code that `churnlab` itself uses.
+All three are computed at the build, from the prices and the cost model, by churnlab's own code.
 """
 
 from html import escape
@@ -9,6 +9,7 @@ from course_status import table
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
+from churnlab import facts
 from churnlab.cloud import costs
 from churnlab.errors import CourseError
 
@@ -19,13 +20,14 @@ NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 
 class CostDirective(SphinxDirective):
-    """A directive that depends on the price file, and fails with its problem and mend."""
+    """A directive that depends on prices and cost model, and fails with their problem and mend."""
 
     def run(self):
         """The nodes of the directive."""
-        self.env.note_dependency(str(costs.PRICES))
+        for file in (facts.FACTS, costs.MODEL):
+            self.env.note_dependency(str(file))
         try:
-            return self.content_nodes(costs.load_prices(costs.PRICES))
+            return self.content_nodes(costs.load_prices(facts.FACTS, costs.MODEL))
         except CourseError as error:
             raise self.error(str(error)) from error
 

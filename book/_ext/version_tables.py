@@ -1,22 +1,22 @@
-"""The directives `{versions-table}` and `{product-facts}`: the versions file, with its links."""
+"""The directives `{versions-table}` and `{product-facts}`: versions and facts, with their links."""
 
 from cost_tables import link, words
 from course_status import table
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from churnlab.cloud import versions
+from churnlab import facts
 from churnlab.errors import CourseError
 
 
 class VersionDirective(SphinxDirective):
-    """A directive that depends on the versions file, and fails with its problem and mend."""
+    """A directive that depends on the facts file, and fails with its problem and mend."""
 
     def run(self):
         """The nodes of the directive."""
-        self.env.note_dependency(str(versions.VERSIONS))
+        self.env.note_dependency(str(facts.FACTS))
         try:
-            return self.content_nodes(versions.load_versions(versions.VERSIONS))
+            return self.content_nodes(facts.load_facts(facts.FACTS))
         except CourseError as error:
             raise self.error(str(error)) from error
 
@@ -44,10 +44,10 @@ class ProductFacts(VersionDirective):
 
     def content_nodes(self, loaded):
         """A list."""
-        facts = nodes.bullet_list()
+        items = nodes.bullet_list()
         for fact in loaded.facts.values():
-            facts += nodes.list_item("", words(f"{fact.says} (read ", link(fact.citation), ")"))
-        return [facts]
+            items += nodes.list_item("", words(f"{fact.says} (read ", link(fact.citation), ")"))
+        return [items]
 
 
 def setup(app):

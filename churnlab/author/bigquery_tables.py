@@ -1,4 +1,4 @@
-"""The tables' contracts as Terraform and BigQuery take them, from ``TABLES`` of notebook 01."""
+"""The tables' contracts as Terraform and BigQuery take them, from ``TABLES`` of notebook 07."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from churnlab.author.exporter import ExportError
 from churnlab.errors import CourseError
-from churnlab.run.library import common_utils
+from churnlab.run.library import library
 
 NAME = "bigquery_tables.json"
 
@@ -23,7 +23,7 @@ ONE_ROW = {
     "test_predictions": "a test customer with label, probability and decision",
     "model_registry": "a model version: where it is, what it rests on, its stage",
     "batch_predictions": "a scored customer: probability, decision, reasons, model version",
-    "crime_counts": "incidents of one kind in one month, the example of module 2",
+    "crime_counts": "incidents of one kind in one month, the example of module 1",
     "tuning_trials": "one metric of one trial of a search in one fold",
 }
 
@@ -42,8 +42,10 @@ TYPES = {
 
 def table_definitions() -> dict[str, dict]:
     """Return description, schema and clustering of each table, in the order of ``TABLES``."""
-    library = common_utils()
-    return {name: table_definition(name, library.table_columns(name)) for name in library.TABLES}
+    return {
+        name: table_definition(name, library.tables.table_columns(name))
+        for name in library.tables.TABLES
+    }
 
 
 def table_definition(name: str, columns: str) -> dict:
@@ -85,7 +87,7 @@ def export_tables(folder: Path, check: bool = False) -> list[str]:
         return []
     if check:
         raise ExportError(
-            f"{folder.name}/{NAME}: not what TABLES of notebooks/01-common-utils.ipynb says.",
+            f"{folder.name}/{NAME}: not what TABLES of notebooks/07-tables-and-runs.ipynb says.",
             "Change the notebook, not the file, then run `make export`.",
         )
     folder.mkdir(exist_ok=True)

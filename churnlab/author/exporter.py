@@ -5,8 +5,11 @@ The rules, which `book/how-to-use.md` explains to readers:
 * the cell tagged ``parameters`` becomes the options (``pipeline_id`` → ``--pipeline-id``);
 * functions, classes, imports and UPPER_CASE constants go to module level, the rest into ``main()``;
 * cells tagged ``book-only``, ``exercise`` or ``solution`` stay on the page;
-* a notebook without a parameters cell is a library: functions and constants only;
-* a program that imports from the library runs its ``main()`` by the library's ``run_program``.
+* a cell tagged ``library:NAME`` holds functions and constants of the library's module NAME: it goes
+  into ``churn/NAME.py``, and who needs them imports them from there, the page's own script too;
+* without a parameters cell a script holds definitions only, for somebody else to import; without
+  any of those either, a notebook has no script;
+* a program runs its ``main()`` by the library's ``run_program``.
 """
 
 from __future__ import annotations
@@ -15,12 +18,14 @@ import ast
 import difflib
 import io
 import json
+import keyword
 import os
 import re
 import subprocess
 import sys
 import textwrap
 import tokenize
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +34,7 @@ from nbconvert.exporters import PythonExporter
 
 from churnlab.run.parameters import ExportError, Parameter, read_parameters
 
-PAGE_TAGS = {"book-only", "exercise", "solution", "injected-parameters"}
+PAGE_TAGS = {"book-only", "exercise", "solution", "check", "injected-parameters"}
 KNOWN_TAGS = PAGE_TAGS | {
     "parameters",
     "script-only",
@@ -39,8 +44,18 @@ KNOWN_TAGS = PAGE_TAGS | {
     "remove-output",
     "remove-cell",
 }
-LIBRARY = "common_utils"
+LIBRARY = "churn"
+LIBRARY_TAG = "library:"
+ARCHIVE = f"{LIBRARY}.zip"
 LINE_LENGTH = 100
+
+
+@dataclass
+class Module:
+    """A module of the library: what it is for, and its functions and constants in order."""
+
+    promise: str
+    definitions: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -52,10 +67,11 @@ class Script:
     body: list[str] = field(default_factory=list)
     parameters: list[Parameter] | None = None
     promise: str = ""
+    modules: dict[str, Module] = field(default_factory=dict)
 
 
 def script_name(notebook_name: str) -> str:
-    """Return the module name of a notebook: ``05-model-training`` → ``model_training``."""
+    """Return the module name of a notebook: ``04-model-training`` → ``model_training``."""
     return re.sub(r"^\d+-", "", notebook_name).replace("-", "_")
 
 
@@ -73,63 +89,109 @@ class PySparkScriptExporter(PythonExporter):
 
 
 def export_notebook(notebook: nbformat.NotebookNode, name: str) -> str:
-    """Return the formatted, linted script of a notebook.
+    """Return the formatted, linted script of a notebook, "" if it has none.
+
+    ``name`` is the notebook's file name without suffix. Raises ExportError.
+    """
+    return exported_files(notebook, name).get(f"{script_name(name)}.py", "")
+
+
+def exported_files(notebook: nbformat.NotebookNode, name: str) -> dict[str, str]:
+    """Return what a notebook exports, text by path: its script and its modules of the library.
 
     ``name`` is the notebook's file name without suffix. Raises ExportError.
     """
     script = _collect(notebook, name)
-    text = _library(script, name) if script.parameters is None else _program(script, name)
+    files = {f"{LIBRARY}/{module}.py": _module(script, module, name) for module in script.modules}
+    if script.parameters is not None:
+        files[f"{script_name(name)}.py"] = _program(script, name)
+    elif script.definitions:
+        files[f"{script_name(name)}.py"] = _definitions_only(script, name)
+    return {path: _formatted(text, notebook, name) for path, text in files.items()}
+
+
+def export_all(notebooks: Path, scripts: Path, check: bool = False) -> list[str]:
+    """Write what all notebooks export, and the library's archive; with ``check`` only compare.
+
+    Returns the names of the files that differed. With ``check`` a difference, a missing or an
+    orphaned file raises ExportError and nothing is written.
+    """
+    wanted, authors = {}, {}
+    for path in sorted(notebooks.glob("*.ipynb")):
+        for target, text in exported_files(nbformat.read(path, as_version=4), path.stem).items():
+            if target in wanted:
+                raise ExportError(
+                    f"{path.name} and {authors[target]} both export {target}.",
+                    "A module or script is written by one notebook: rename one of the two.",
+                )
+            wanted[target], authors[target] = text.encode(), path.name
+    if library := {path: text for path, text in wanted.items() if path.startswith(f"{LIBRARY}/")}:
+        opening = "# Generated from the notebooks by `make export`; do not edit.\n"
+        about = f'{opening}"""The library that the steps of the course share."""\n'
+        library[f"{LIBRARY}/__init__.py"] = wanted[f"{LIBRARY}/__init__.py"] = about.encode()
+        wanted[ARCHIVE] = _archive(library)
+    changes = _changes(scripts, wanted)
+    if check and changes:
+        shown = "\n".join(line for diff in changes.values() for line in diff[:20])
+        raise ExportError(
+            f"{', '.join(changes)}: not what the notebooks export.\n{shown}",
+            "Change the notebook, not the script, then run `make export`.",
+        )
+    for name in changes:
+        target = scripts / name
+        if name not in wanted:
+            target.unlink()
+        else:
+            target.parent.mkdir(exist_ok=True, parents=True)
+            partial = target.with_name(f"{target.name}.partial")
+            partial.write_bytes(wanted[name])
+            partial.replace(target)
+    return list(changes)
+
+
+def _changes(scripts: Path, wanted: dict[str, bytes]) -> dict[str, list[str]]:
+    """Return the files that are not as wanted, each with the lines that differ."""
+    found = [*scripts.glob("*.py"), *scripts.glob(f"{LIBRARY}/*.py"), *scripts.glob(ARCHIVE)]
+    changes = {}
+    for name in sorted({*wanted, *(str(path.relative_to(scripts)) for path in found)}):
+        target = scripts / name
+        before = target.read_bytes() if target.exists() else b""
+        after = wanted.get(name, b"")
+        if before == after:
+            continue
+        texts = [] if name == ARCHIVE else [before, after]
+        lines = [text.decode("utf-8", errors="replace").splitlines() for text in texts]
+        places = (f"{name} (committed)", f"{name} (exported now)")
+        changes[name] = (
+            list(difflib.unified_diff(*lines, *places, lineterm="", n=1)) if lines else []
+        )
+    return changes
+
+
+def _archive(files: dict[str, bytes]) -> bytes:
+    """Return a ZIP file of the library for --py-files: the same bytes for the same modules."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for path, text in sorted(files.items()):
+            # Neither today's date nor this machine's zlib shows in the archive.
+            archive.writestr(zipfile.ZipInfo(path), text)
+    return content.getvalue()
+
+
+def _formatted(text: str, notebook: nbformat.NotebookNode, name: str) -> str:
     text = _ruff(["check", "--select", "I,F401", "--fix"], text).stdout
     text = _ruff(["format"], text).stdout
     _lint(text, notebook, name)
     return text
 
 
-def export_all(notebooks: Path, scripts: Path, check: bool = False) -> list[str]:
-    """Write the script of every notebook; with ``check`` only compare.
-
-    Returns the names of the scripts that differed. With ``check`` a difference, a missing or an
-    orphaned script raises ExportError and nothing is written.
-    """
-    wanted = {}
-    for path in sorted(notebooks.glob("*.ipynb")):
-        target = scripts / f"{script_name(path.stem)}.py"
-        if target in wanted:
-            raise ExportError(f"Two notebooks export {target.name}.", "Rename one of them.")
-        wanted[target] = export_notebook(nbformat.read(path, as_version=4), path.stem)
-    changes = {}
-    for target in sorted({*wanted, *scripts.glob("*.py")}):
-        before = target.read_text(encoding="utf-8") if target.exists() else ""
-        after = wanted.get(target, "")
-        if before != after:
-            changes[target] = list(
-                difflib.unified_diff(
-                    before.splitlines(), after.splitlines(), f"{target.name} (committed)",
-                    f"{target.name} (exported now)", lineterm="", n=1,
-                )
-            )  # fmt: skip
-    if check and changes:
-        shown = "\n".join(line for diff in changes.values() for line in diff[:20])
-        raise ExportError(
-            f"{', '.join(t.name for t in changes)}: not what the notebooks export.\n{shown}",
-            "Change the notebook, not the script, then run `make export`.",
-        )
-    for target in changes:
-        if target not in wanted:
-            target.unlink()
-        else:
-            scripts.mkdir(exist_ok=True)
-            partial = target.with_suffix(".partial")
-            partial.write_text(wanted[target], encoding="utf-8")
-            partial.replace(target)
-    return [target.name for target in changes]
-
-
 def _collect(notebook: nbformat.NotebookNode, name: str) -> Script:
-    script, narration = Script(), ""
+    script, narration, section = Script(), "", ""
     for number, cell in enumerate(notebook.cells, 1):
         where = f"notebooks/{name}.ipynb, cell {number}"
         tags = set(cell.metadata.get("tags", []))
+        module = next((t.removeprefix(LIBRARY_TAG) for t in tags if t.startswith(LIBRARY_TAG)), "")
+        tags.discard(f"{LIBRARY_TAG}{module}")
         if unknown := tags - KNOWN_TAGS:
             raise ExportError(
                 f"{where}: unknown tag {', '.join(sorted(unknown))}.",
@@ -138,8 +200,11 @@ def _collect(notebook: nbformat.NotebookNode, name: str) -> Script:
         if cell.cell_type == "markdown":
             script.promise = script.promise or _promise(cell.source)
             narration = _narration(cell.source)
+            section = _promise(cell.source) or section if "\n#" in f"\n{cell.source}" else section
         elif cell.cell_type == "code" and cell.source.strip() and not tags & PAGE_TAGS:
-            if "parameters" in tags:
+            if module:
+                _sort_library_cell(cell.source, module, section, script, where)
+            elif "parameters" in tags:
                 if script.parameters is not None:
                     raise ExportError(f"{where}: a second parameters cell.", "Merge the two.")
                 script.parameters = read_parameters(cell.source, where)
@@ -155,10 +220,31 @@ def _collect(notebook: nbformat.NotebookNode, name: str) -> Script:
     if script.parameters is None and script.body:
         first = script.body[0].strip().splitlines()[-1].strip()
         raise ExportError(
-            f"notebooks/{name}.ipynb: `{first}` runs when the library is imported.",
+            f"notebooks/{name}.ipynb: `{first}` runs when the script is imported.",
             "Tag the cell book-only, or tag a cell `parameters` to make a program of the notebook.",
         )
     return script
+
+
+def _sort_library_cell(source: str, module: str, section: str, script: Script, where: str) -> None:
+    """Add a cell's functions and constants to a module of the library."""
+    if not module.isidentifier() or keyword.iskeyword(module):
+        raise ExportError(f"{where}: {module!r} is no name of a module.", "Write library:tables.")
+    if module not in script.modules and not section:
+        raise ExportError(
+            f"{where}: nothing says what the module {module} is for.",
+            "Put a block quote under the section's title: it becomes the module's docstring.",
+        )
+    part = Script(imports=script.imports)
+    _sort_cell(source, "", part, where)
+    if part.body:
+        raise ExportError(
+            f"{where}: `{part.body[0].strip().splitlines()[-1].strip()}` runs when the library is "
+            "imported.",
+            "Tag the cell book-only, or untag it: then it belongs to the script.",
+        )
+    known = script.modules.setdefault(module, Module(section))
+    known.definitions += part.definitions
 
 
 def _sort_cell(source: str, narration: str, script: Script, where: str) -> None:
@@ -238,22 +324,54 @@ def _banner(name: str) -> str:
     return f"# Generated from notebooks/{name}.ipynb by `make export`; do not edit.\n"
 
 
-def _docstring(script: Script) -> str:
-    text = textwrap.fill(script.promise, LINE_LENGTH - 4).replace("\\", "\\\\")
+def _docstring(promise: str) -> str:
+    text = textwrap.fill(promise, LINE_LENGTH - 4).replace("\\", "\\\\")
     return f'"""{text}\n"""' if "\n" in text else f'"""{text}"""'
 
 
-def _library(script: Script, name: str) -> str:
-    parts = [_banner(name) + _docstring(script), "\n".join(dict.fromkeys(script.imports))]
-    return "\n\n".join([*parts, *script.definitions]) + "\n"
+def _module(script: Script, module: str, name: str) -> str:
+    about = script.modules[module]
+    others = {k: m for k, m in script.modules.items() if k != module}
+    elsewhere = [i for i in script.imports if not i.startswith(f"from {LIBRARY}.{module} import")]
+    imports = dict.fromkeys([*elsewhere, *_from_library(others, about.definitions)])
+    head = _banner(name) + _docstring(about.promise)
+    return "\n\n".join([head, "\n".join(imports), *about.definitions]) + "\n"
+
+
+def _definitions_only(script: Script, name: str) -> str:
+    own = _from_library(script.modules, script.definitions)
+    head = _banner(name) + _docstring(script.promise)
+    imports = "\n".join(dict.fromkeys([*script.imports, *own]))
+    return "\n\n".join([head, imports, *script.definitions]) + "\n"
+
+
+def _from_library(modules: dict[str, Module], sources: list[str]) -> list[str]:
+    """Return imports of what some sources use of the notebook's own modules of the library."""
+    trees = [ast.parse(textwrap.dedent(source)) for source in sources]
+    used = {n.id for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    return [
+        f"from {LIBRARY}.{module} import {defined}"
+        for module, about in modules.items()
+        for defined in sorted(used & _defined(about.definitions))
+    ]
+
+
+def _defined(definitions: list[str]) -> set[str]:
+    """Return the names that definitions give to functions, classes and constants."""
+    names = set()
+    for node in ast.parse("\n".join(definitions)).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        names |= {t.id for t in targets if isinstance(t, ast.Name)} | {getattr(node, "name", "")}
+    return names - {""}
 
 
 def _program(script: Script, name: str) -> str:
-    imports = dict.fromkeys(["import argparse", *script.imports])
+    own = _from_library(script.modules, [*script.definitions, *script.body])
+    imports = dict.fromkeys(["import argparse", *script.imports, *own])
     # The library's own way to run a program: an expected error is one line, without a trace.
-    guarded = any(f"from {LIBRARY} import" in line for line in script.imports)
+    guarded = any(f"from {LIBRARY}." in line for line in imports)
     if guarded:
-        imports[f"from {LIBRARY} import run_program"] = None
+        imports[f"from {LIBRARY}.programs import run_program"] = None
     used = {n.id for n in ast.walk(ast.parse("\n".join(script.body))) if isinstance(n, ast.Name)}
     unpack = [f"    {p.name} = options.{p.name}" for p in script.parameters if p.name in used]
     main = [
@@ -265,7 +383,7 @@ def _program(script: Script, name: str) -> str:
         "\n\n".join(_indent(block) for block in script.body),
     ]
     parts = [
-        _banner(name) + _docstring(script),
+        _banner(name) + _docstring(script.promise),
         "\n".join(imports),
         *script.definitions,
         *([BOOLEAN] if any(p.type == "bool" for p in script.parameters) else []),

@@ -1,62 +1,15 @@
-"""Submit a step as a batch, to Google Cloud or to the stand-in of this machine."""
+"""A step as a batch: the request that a profile's batch service gets."""
 
-import contextlib
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
-from google.api_core.exceptions import GoogleAPIError, NotFound
-from google.auth.exceptions import DefaultCredentialsError
 from google.cloud import dataproc_v1 as dataproc
 
-from churnlab import paths
-from churnlab.cloud.refusals import explain
+from churnlab.cloud.profile import Profile, split_uri
 from churnlab.errors import CourseError
-from churnlab.run.library import course_module
+from churnlab.run.library import course_module, library
 from churnlab.run.runner import find_notebooks, typed_parameters
-from churnlab.run.submit import find_script
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where a batch runs, and as whom."""
-
-    on: str  # dataproc or local
-    project: str
-    region: str
-    code: str
-    service_account: str
-    subnetwork: str
-    container_image: str
-    staging_bucket: str = ""  # without one the service makes a bucket, which nobody deletes
-    labels: dict[str, str] = field(default_factory=dict)
-    kms_key: str = ""  # without one Google encrypts the disks with a key of its own
-    history_server: str = ""  # the cluster that shows an ended batch's Spark UI
-    endpoint: str = "google"  # or host:port, when on is dataproc
-
-    def for_this_machine(self) -> "Target":
-        """Return the target with what a stand-in needs and nobody has to name."""
-        return replace(
-            self,
-            project=self.project or "demo",
-            code=self.code or str(paths.SCRIPTS),
-            service_account=self.service_account or "spark-batch@demo.iam.gserviceaccount.com",
-        )
-
-    def check(self) -> None:
-        """Raise CourseError for what the cloud would have to guess."""
-        needed = {
-            "project": self.project,
-            "code": self.code,
-            "service-account": self.service_account,
-        }
-        if missing := [f"--{name}" for name, value in needed.items() if not value]:
-            raise CourseError(
-                f"A batch on Google Cloud needs {', '.join(missing)}.",
-                "`churnlab submit --help` names the variables that hold them.",
-            )
+from churnlab.run.spark_submit import find_script
 
 
 @dataclass(frozen=True)
@@ -67,81 +20,50 @@ class Plan:
     batch_id: str
     request: dataproc.Batch
 
+    @property
+    def name(self) -> str:
+        """The batch's full name."""
+        return f"{self.parent}/batches/{self.batch_id}"
+
 
 def plan_step(
-    step: str, arguments: list[str], target: Target, ttl_minutes: int, attempt: int = 1
+    step: str, words: list[str], profile: Profile, ttl_minutes: int = 60, attempt: int = 1
 ) -> Plan:
-    """Return the batch of a step with its options. Raises CourseError for what is missing."""
+    """Return the batch of a step with its options, given as the words of a command line.
+
+    Lake, dataset and a fresh pipeline id are filled in. Raises CourseError for what is missing.
+    """
     script = find_script(step).stem
-    options = read_options(arguments)
+    options = fill_in(read_options(words), profile)
     typed_parameters(find_notebooks([script]), options)  # the batch would say it minutes later
+    check_profile(profile)
+    if "lake" not in options:
+        raise CourseError("The step needs --lake.", "Write it after a lone `--`.")
     serverless = course_module("serverless_batches")
-    if target.on == "local":
-        target = target.for_this_machine()
-        options.setdefault("lake", paths.lake())
-        options.setdefault("pipeline_id", course_module("common_utils").new_pipeline_id())
-    target.check()
-    if missing := [o for o in ("lake", "pipeline_id") if o not in options]:
-        raise CourseError(
-            f"The step needs --{missing[0].replace('_', '-')}.", "Write it after a lone `--`."
-        )
     request = serverless.step_batch(
         script,
         options,
-        target.code,
-        target.service_account,
-        subnetwork=target.subnetwork,
-        container_image=target.container_image,
+        profile.code_uri,
+        profile.service_accounts["batch"],
+        subnetwork=profile.subnetwork or "default",
+        container_image=profile.batch_image or "none",
         ttl=timedelta(minutes=ttl_minutes),
-        labels=target.labels,
+        labels={name: text for name, text in profile.labels.items() if name != "managed-by"},
     )
-    request.environment_config.execution_config.staging_bucket = target.staging_bucket
-    request.environment_config.execution_config.kms_key = target.kms_key
-    if target.history_server:
-        peripherals = request.environment_config.peripherals_config
-        peripherals.spark_history_server_config.dataproc_cluster = target.history_server
-    parent = f"projects/{target.project}/locations/{target.region}"
+    environment = request.environment_config
+    # Without a bucket the service makes one, which nobody deletes.
+    environment.execution_config.staging_bucket = split_uri(profile.staging_bucket)[0]
+    environment.execution_config.kms_key = profile.kms_key
+    if profile.history_server:
+        history = environment.peripherals_config.spark_history_server_config
+        history.dataproc_cluster = profile.history_server
+    parent = f"projects/{profile.project_id}/locations/{profile.region}"
     return Plan(parent, serverless.batch_id(script, options["pipeline_id"], attempt), request)
 
 
-def submit_step(
-    step: str, arguments: list[str], target: Target, ttl_minutes: int, attempt: int = 1
-) -> Iterator[tuple[str, str]]:
-    """Submit a step with its options; yield state and new output at each change until it ends.
-
-    Ctrl-C cancels the batch. Raises CourseError if it does not succeed or can't be submitted.
-    """
-    plan = plan_step(step, arguments, target, ttl_minutes, attempt)
-    library = course_module("common_utils")
-    serverless = course_module("serverless_batches")
-    name = f"{plan.parent}/batches/{plan.batch_id}"
-    with _endpoint(target) as endpoint:
-        try:
-            client = serverless.batch_client(target.region, endpoint)
-        except DefaultCredentialsError as error:
-            mend = "`gcloud auth application-default login` logs you in."
-            raise CourseError("Nobody is logged in to Google Cloud.", mend) from error
-        try:
-            submit = serverless.CALL["retry"](serverless.submit_batch)  # it finds its own batch
-            batch = submit(client, plan.parent, plan.batch_id, plan.request)
-            pause = 1.0 if target.on == "local" else 5.0
-            for batch, text in serverless.follow_batch(client, name, pause):
-                yield batch.state.name, text
-            serverless.check_succeeded(batch)
-        except (KeyboardInterrupt, GeneratorExit):  # the latter: who reads us was interrupted
-            with contextlib.suppress(NotFound):
-                serverless.cancel_batch(client, client.get_batch(name=name, **serverless.CALL))
-            raise
-        except library.StepError as error:
-            raise CourseError(str(error)) from error
-        except GoogleAPIError as error:
-            raise explain(error, f"Submitting {plan.batch_id}") from error
-    yield batch.state.name, f"{plan.batch_id}: about {serverless.run_cost(batch):.3f} US dollars"
-
-
-def read_options(arguments: list[str]) -> dict[str, str]:
+def read_options(words: list[str]) -> dict[str, str]:
     """Return the options of a step, ``--raw x`` and ``--raw=x`` alike, as name and value."""
-    options, rest = {}, [text for text in arguments if text != "--"]
+    options, rest = {}, [word for word in words if word != "--"]
     while rest:
         name, equals, value = rest.pop(0).partition("=")
         if not name.startswith("--") or not (equals or rest):
@@ -150,15 +72,24 @@ def read_options(arguments: list[str]) -> dict[str, str]:
     return options
 
 
-@contextmanager
-def _endpoint(target: Target) -> Iterator[str]:
-    """Give the address of the service: Google's, a stand-in that runs, or one for a while."""
-    if target.on == "dataproc":
-        yield target.endpoint
-    elif running := os.environ.get("CHURNLAB_BATCHES"):
-        yield running
-    else:
-        from churnlab.standins.server import stand_ins
+def fill_in(options: dict[str, str], profile: Profile) -> dict[str, str]:
+    """Return a step's options with what the profile knows, and a pipeline id in any case."""
+    known = {"lake": profile.lake_uri, "dataset": profile.dataset}
+    known = {name: text for name, text in known.items() if text}
+    known["pipeline_id"] = options.get("pipeline_id") or library.runs.new_pipeline_id()
+    return known | options
 
-        with stand_ins(paths.BUILD / "cloud") as addresses:
-            yield addresses.batches
+
+def check_profile(profile: Profile) -> None:
+    """Raise CourseError for what the cloud would have to guess."""
+    needed = {
+        "project": profile.project_id,
+        "code": profile.code_uri,
+        "service-account": profile.service_accounts.get("batch"),
+    }
+    if missing := [f"--{name}" for name, value in needed.items() if not value]:
+        raise CourseError(
+            f"A batch on Google Cloud needs {', '.join(missing)}.",
+            "`churnlab submit --help` names the variables that hold them, and "
+            "`churnlab cloud submit` reads them from the profile.",
+        )

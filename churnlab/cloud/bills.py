@@ -1,4 +1,4 @@
-"""What the batches of the course have used, priced from `infra/prices.yaml`."""
+"""What the batches of the course have used, at the prices of `infra/facts.yaml`."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -84,11 +84,6 @@ class Clients:
 
     # Spark: batches, and the sessions of Workbench
 
-    @property
-    def dataproc_address(self) -> str:
-        """Where batches go: host:port of another service, or "google"."""
-        return self.address("dataproc") or "google"
-
     @cached_property
     def batches(self):
         from google.cloud import dataproc_v1 as dataproc

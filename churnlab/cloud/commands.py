@@ -3,13 +3,16 @@
 import contextlib
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from churnlab.errors import CourseError
 from churnlab.screen import say, screen, table_of
+
+if TYPE_CHECKING:  # a profile brings Google's clients along, which take a second
+    from churnlab.cloud.profile import Profile
 
 app = typer.Typer(
     help="Google Cloud: package, init, check, upload, submit, pipeline, dag, costs, down.",
@@ -22,6 +25,11 @@ app.add_typer(dags, name="dag")
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would happen; change nothing.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow it to its end.")]
+Step = Annotated[str, typer.Argument(help="A script, such as preprocessing.")]
+Minutes = Annotated[int, typer.Option(help="After this time the batch is ended.")]
+Attempt = Annotated[
+    int, typer.Option(help="2 and so on: run a step again that failed under its pipeline id.")
+]
 Parameters = Annotated[
     list[str] | None, typer.Option("--parameter", "-p", help="A parameter, as name=value.")
 ]
@@ -129,33 +137,37 @@ def upload(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def submit(
     context: typer.Context,
-    step: Annotated[str, typer.Argument(help="A script, such as preprocessing.")],
-    ttl_minutes: Annotated[int, typer.Option(help="After this time the batch is ended.")] = 60,
-    attempt: Annotated[
-        int, typer.Option(help="2 and so on: run a step again that failed under its pipeline id.")
-    ] = 1,
+    step: Step,
+    ttl_minutes: Minutes = 60,
+    attempt: Attempt = 1,
     dry_run: DryRun = False,
 ) -> None:
     """Submit a step as a batch and follow it; the step's options go after `--`.
 
     Lake, dataset and a fresh pipeline id are filled in. Ctrl-C cancels the batch.
     """
+    from churnlab.cloud.profile import profile_path, read_profile
+
+    profile = read_profile(profile_path())
+    run_step(step, list(context.args), profile, ttl_minutes, attempt, dry_run)
+
+
+def run_step(
+    step: str, words: list[str], profile: "Profile", ttl_minutes: int, attempt: int, dry_run: bool
+) -> None:
+    """Submit a step by the services of a profile and print what becomes of it."""
     from google.cloud import dataproc_v1 as dataproc
 
-    from churnlab.cloud.batches import plan_step, read_options, submit_step
-    from churnlab.cloud.submit import target_of, with_defaults
+    from churnlab.cloud.batches import plan_step
+    from churnlab.cloud.submit import run_batch
 
-    profile, clients = load()
-    target = target_of(profile, clients)
-    arguments = with_defaults(profile, read_options(list(context.args)))
-    plan = plan_step(step, arguments, target, ttl_minutes, attempt)
+    plan = plan_step(step, words, profile, ttl_minutes, attempt)
     if dry_run:
-        say(f"Would create {plan.parent}/batches/{plan.batch_id}")
+        say(f"Would create {plan.name}")
         say(dataproc.Batch.to_json(plan.request, always_print_fields_with_no_presence=False))
         return
-    say(f"{plan.batch_id} {' '.join(arguments)}")
-    batch = submit_step(step, arguments, target, ttl_minutes, attempt)
-    with contextlib.closing(batch):  # an interrupt, wherever it comes, cancels it
+    say(f"{plan.batch_id} {' '.join(plan.request.pyspark_batch.args)}")
+    with contextlib.closing(run_batch(plan, profile)) as batch:  # an interrupt cancels it
         for state, text in batch:
             say(f"{state} {text}".rstrip())
 

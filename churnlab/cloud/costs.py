@@ -1,4 +1,4 @@
-"""What the course costs on Google Cloud, computed from the list prices in `infra/prices.yaml`.
+"""What the course costs on Google Cloud: `infra/cost_model.yaml` at the prices of `facts.yaml`.
 
 All amounts are US dollars in us-central1, before free allowances and discounts. An amount is None
 where no price is published where we looked; a sum over such amounts is a lower bound.
@@ -10,58 +10,21 @@ from pathlib import Path
 from typing import Protocol
 
 from churnlab import paths
-from churnlab.cloud.versions import Citation, check_fields, check_unique, citation, read_entries
 from churnlab.errors import CourseError
+from churnlab.facts import (
+    FACTS,
+    WEEK,
+    Price,
+    Report,
+    check_fields,
+    check_unique,
+    load_facts,
+    read_entries,
+)
 
-PRICES = paths.INFRA / "prices.yaml"
-WEEK = 168.0  # hours
-PERIODS = {"second": 1 / 3600, "hour": 1.0, "month": 730.0, "31 days": 744.0}  # hours
+MODEL = paths.INFRA / "cost_model.yaml"
 BILLS = ("standing", "running", "use")
 BATCH_MINIMUM = "The service bills a minute at least, and accelerators five."
-
-
-@dataclass(frozen=True)
-class Price:
-    """A list price: US dollars for one unit, kept for a period if it has one."""
-
-    id: str
-    name: str
-    unit: str
-    price: float | None  # None: not published where we looked
-    citation: Citation
-    per: str = ""  # a key of PERIODS, or empty for a price per use
-    free: str = ""  # the monthly allowance, in words
-
-    def usd(self, amount: float | None, hours: float = 1.0) -> float | None:
-        """Return US dollars for an amount of units; of a price with a period, kept for hours."""
-        if self.price is None or amount is None:
-            return None
-        return self.price * amount * (hours / PERIODS[self.per] if self.per else 1.0)
-
-    @property
-    def rate(self) -> str:
-        """The price in words: 0.06 USD per DCU and hour."""
-        if self.price is None:
-            return "see source"
-        cents, rest = f"{self.price:.9f}"[:-7], f"{self.price:.9f}"[-7:].rstrip("0")
-        return f"{cents}{rest} USD per {self.unit}" + (f" and {self.per}" if self.per else "")
-
-
-@dataclass(frozen=True)
-class Report:
-    """What others report where the vendor publishes too little: US dollars a month."""
-
-    id: str
-    says: str
-    low: float
-    high: float
-    citation: Citation
-
-    @property
-    def week(self) -> tuple[float, float]:
-        """The same in US dollars a week."""
-        share = WEEK / PERIODS["month"]
-        return self.low * share, self.high * share
 
 
 @dataclass(frozen=True)
@@ -152,20 +115,18 @@ class Cost:
 
 @dataclass(frozen=True)
 class Prices:
-    """The content of the price file."""
+    """The published prices, and what the modules need of them."""
 
     entries: dict[str, Price]
     reports: dict[str, Report]
     sizes: dict[str, float]
     modules: tuple[dict, ...]
-    region: str = "us-central1"
-    currency: str = "USD"
 
     def __getitem__(self, name: str) -> Price:
         """Return a price. Raises CourseError for an unknown id."""
         if name not in self.entries:
             raise CourseError(
-                f"There is no price {name!r} in {PRICES.name}.",
+                f"There is no price {name!r} in {FACTS.name}.",
                 f"Prices are {', '.join(sorted(self.entries))}.",
             )
         return self.entries[name]
@@ -184,18 +145,6 @@ def money(usd: float) -> str:
     if usd == 0 or usd >= 0.0095:
         return f"{usd:,.2f} USD"
     return f"{usd:.2g} USD" if usd >= 0.0001 else "under 0.0001 USD"
-
-
-def dcu(vcpus: float, memory_gb: float) -> float:
-    """Return the data compute units of a driver or executor: 0.6 a vCPU, 0.1 a GB of memory up to
-    8 GB a vCPU, 0.2 a GB above. Raises CourseError if there is no vCPU or less than no memory.
-    """
-    if vcpus <= 0 or memory_gb < 0:
-        raise CourseError(
-            f"{vcpus} vCPU and {memory_gb} GB are no machine.", "Give vCPU > 0 and memory ≥ 0."
-        )
-    base = min(memory_gb, 8 * vcpus)
-    return 0.6 * vcpus + 0.1 * base + 0.2 * (memory_gb - base)
 
 
 def batch_cost(usage: Usage, prices: Prices | None = None, premium: bool = False) -> Cost:
@@ -222,7 +171,7 @@ def batch_cost(usage: Usage, prices: Prices | None = None, premium: bool = False
 
 
 def module_costs(prices: Prices | None = None) -> list[ModuleCost]:
-    """Return what each module of the course costs, in the order of the price file."""
+    """Return what each module of the course costs, in the order of the cost model."""
     prices = prices or load_prices()
     return [
         ModuleCost(
@@ -235,26 +184,16 @@ def module_costs(prices: Prices | None = None) -> list[ModuleCost]:
     ]
 
 
-def load_prices(path: Path = PRICES) -> Prices:
-    """Read a price file. Raises CourseError that names the damaged entry."""
-    parts = {"region": str, "currency": str, "prices": list, "reports": list}
-    content = read_entries(path, parts | {"sizes": dict, "modules": list})
-    entries = [_price(path, entry) for entry in content["prices"]]
-    reports = [_report(path, entry) for entry in content["reports"]]
-    check_unique(path, (entry.id for entry in [*entries, *reports]))
+def load_prices(facts: Path = FACTS, model: Path = MODEL) -> Prices:
+    """Read both files. Raises CourseError that names the damaged entry."""
+    published = load_facts(facts)
+    content = read_entries(model, {"sizes": dict, "modules": list})
     modules = [
-        check_fields(f"{path.name}: module {entry!r:.40}", entry, *MODULE_FIELDS)
+        check_fields(f"{model.name}: module {entry!r:.40}", entry, *MODULE_FIELDS)
         for entry in content["modules"]
     ]
-    check_unique(path, (module["id"] for module in modules))
-    prices = Prices(
-        {entry.id: entry for entry in entries},
-        {report.id: report for report in reports},
-        content["sizes"],
-        tuple(modules),
-        content["region"],
-        content["currency"],
-    )
+    check_unique(model, (module["id"] for module in modules))
+    prices = Prices(published.prices, published.reports, content["sizes"], tuple(modules))
     module_costs(prices)  # a wrong resource shows here, not in the middle of a page
     return prices
 
@@ -266,39 +205,9 @@ RESOURCE_FIELDS = (
 )
 
 
-def _price(path: Path, entry: object) -> Price:
-    name = entry.get("id") if isinstance(entry, dict) else entry
-    where = f"{path.name}: price {name!r}"
-    required = {"id", "name", "unit", "price", "source", "accessed"}
-    fields = check_fields(where, entry, required, {"per", "free"})
-    price, per = fields["price"], fields.get("per", "")
-    if price is not None and (type(price) not in (int, float) or price < 0):
-        raise CourseError(f"{where}: {price!r} is no price.", "Write a number of USD, or null.")
-    if per and per not in PERIODS:
-        raise CourseError(f"{where}: per {per!r} is unknown.", f"Known are {', '.join(PERIODS)}.")
-    return Price(
-        fields["id"],
-        fields["name"],
-        fields["unit"],
-        price,
-        citation(where, fields),
-        per,
-        fields.get("free", ""),
-    )
-
-
-def _report(path: Path, entry: object) -> Report:
-    name = entry.get("id") if isinstance(entry, dict) else entry
-    where = f"{path.name}: report {name!r}"
-    fields = check_fields(where, entry, {"id", "says", "month", "source", "accessed"})
-    if not isinstance(fields["month"], list) or len(fields["month"]) != 2:
-        raise CourseError(f"{where}: month is {fields['month']!r}.", "Write [low, high] in USD.")
-    return Report(fields["id"], fields["says"], *fields["month"], citation(where, fields))
-
-
 def _line(prices: Prices, module: str, entry: object) -> Line:
     name = entry.get("what") if isinstance(entry, dict) else entry
-    where = f"{PRICES.name}: module {module!r}, {name!r}"
+    where = f"{MODEL.name}: module {module!r}, {name!r}"
     fields = check_fields(where, entry, *RESOURCE_FIELDS)
     price, bills = prices[fields["price"]], fields["bills"]
     if bills not in BILLS:

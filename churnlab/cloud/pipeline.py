@@ -8,7 +8,7 @@ from churnlab.cloud.clients import CALL, RETRY, Clients
 from churnlab.cloud.profile import Profile
 from churnlab.cloud.refusals import explained
 from churnlab.errors import CourseError
-from churnlab.run.library import common_utils, course_module
+from churnlab.run.library import course_module, library
 from churnlab.run.parameters import assignments, read_value
 
 ENDED = {"SUCCEEDED": True, "FAILED": False, "CANCELLED": False}
@@ -57,7 +57,7 @@ def plan_run(profile: Profile, texts: list[str], pipeline_id: str) -> tuple[str,
     """
     function = course_module("pipeline_function")
     settings = settings_of(profile)
-    pipeline_id = pipeline_id or common_utils().new_pipeline_id()
+    pipeline_id = pipeline_id or library.runs.new_pipeline_id()
     try:
         with explained(f"Reading {settings.template}"):
             definitions = function.template_parameters(settings.template)

@@ -4,10 +4,14 @@ import json
 import os
 import re
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import ClassVar, Self, get_origin
 
 from churnlab import paths
+from churnlab.cloud.clients import Clients
 from churnlab.cloud.terraform import TERRAFORM_TIMEOUT, terraform
 from churnlab.errors import CourseError
 
@@ -45,6 +49,26 @@ class Profile:
     batch_image: str
     apis: list[str]
     toggles: dict[str, bool]
+
+    pause: ClassVar[float] = 5.0  # seconds between two questions about a batch
+
+    @classmethod
+    def of(cls, **known) -> Self:
+        """Return a profile of which only this is known; the rest is empty."""
+        empty = {field.name: (get_origin(field.type) or field.type)() for field in fields(cls)}
+        return cls(**empty | known)
+
+    def but(self, batch_account: str = "", **given: str) -> Self:
+        """Return the profile with what is given; an empty text changes nothing."""
+        changes = {name: text for name, text in given.items() if text}
+        if batch_account:
+            changes["service_accounts"] = self.service_accounts | {"batch": batch_account}
+        return replace(self, **changes)
+
+    @contextmanager
+    def clients(self) -> Iterator[Clients]:
+        """Give the clients of the profile's services."""
+        yield Clients(self.project_id, self.region)
 
 
 # Without these nothing runs, so an empty text is as bad as none.

@@ -13,7 +13,7 @@ from churnlab.cloud.clients import CALL, CALL_TIMEOUT, Clients
 from churnlab.cloud.profile import Profile, split_uri
 from churnlab.cloud.refusals import explained
 from churnlab.errors import CourseError
-from churnlab.run.library import common_utils
+from churnlab.run.library import ARCHIVE, library
 
 DAG = "scoring_dag.py"
 # The storage library has errors of its own while it writes, and a retry that knows them.
@@ -31,9 +31,10 @@ class Item:
 
 
 def code_items(profile: Profile, dag_folder: str = "") -> list[Item]:
-    """Return the scripts, the compiled pipeline and, with Composer's folder, the DAG."""
-    scripts = sorted(paths.SCRIPTS.glob("*.py"))
-    items = [Item(path, f"{profile.code_uri.rstrip('/')}/{path.name}") for path in scripts]
+    """Return scripts, library, compiled pipeline and, with Composer's folder, the DAG."""
+    scripts = [*sorted(paths.SCRIPTS.glob("*.py")), ARCHIVE]
+    folder = profile.code_uri.rstrip("/")
+    items = [Item(path, f"{folder}/{path.name}") for path in scripts]
     items.append(Item(paths.SCRIPTS / "training_pipeline.yaml", profile.template_uri))
     if dag_folder:
         items.append(Item(paths.SCRIPTS / DAG, f"{dag_folder.rstrip('/')}/{DAG}"))
@@ -132,8 +133,7 @@ def check_customers(path: Path) -> None:
     """Raise CourseError for a file that is not the raw customers: nothing wrong is uploaded."""
     if not path.is_file():
         raise CourseError(f"There is no file {path}.", "Name the CSV file of the raw customers.")
-    library = common_utils()
     try:
-        library.read_header(str(path.resolve()), library.RAW_COLUMNS)
-    except library.StepError as error:
-        raise CourseError(str(error), "Module 03 says what the raw file looks like.") from None
+        library.contract.read_header(str(path.resolve()), library.contract.RAW_COLUMNS)
+    except library.programs.StepError as error:
+        raise CourseError(str(error), "Module 02 says what the raw file looks like.") from None

@@ -17,7 +17,7 @@ from rich.text import Text
 from churnlab import paths
 from churnlab.errors import CourseError
 from churnlab.run import class_archive, spark_home
-from churnlab.run.library import common_utils
+from churnlab.run.library import library
 from churnlab.screen import table_of
 
 GIB = 1024**3
@@ -131,10 +131,9 @@ def check_disk(free: int) -> Finding:
 
 def check_lake(lake: str) -> Finding:
     """The lake can be written."""
-    library = common_utils()
     try:
-        return Finding("Lake", "ok", library.check_lake(lake))
-    except library.StepError as error:
+        return Finding("Lake", "ok", library.lake.check_lake(lake))
+    except library.programs.StepError as error:
         return Finding("Lake", "trouble", str(error), "Name another folder by CHURNLAB_LAKE.")
 
 

@@ -1,4 +1,4 @@
-"""The exported scripts as modules: the course's own code, from its notebooks."""
+"""The exported scripts and the library's modules: the course's own code, from its notebooks."""
 
 import importlib
 import sys
@@ -7,16 +7,31 @@ from types import ModuleType
 from churnlab import paths
 from churnlab.errors import CourseError
 
+PACKAGE = "churn"
+ARCHIVE = paths.SCRIPTS / f"{PACKAGE}.zip"  # for --py-files
+
 
 def course_module(name: str) -> ModuleType:
-    """Import a script of scripts_generated/ by its name. Raises CourseError if it is missing."""
-    if not (paths.SCRIPTS / f"{name}.py").exists():
-        raise CourseError(f"scripts_generated/{name}.py is missing.", "Run `make export`.")
+    """Import from scripts_generated/ by name, such as ``preprocessing`` or ``churn.tables``.
+
+    Raises CourseError if it is missing.
+    """
+    file = f"{name.replace('.', '/')}.py"
+    if not (paths.SCRIPTS / file).exists():
+        raise CourseError(f"scripts_generated/{file} is missing.", "Run `make export`.")
     if str(paths.SCRIPTS) not in sys.path:
         sys.path.insert(0, str(paths.SCRIPTS))
     return importlib.import_module(name)
 
 
-def common_utils() -> ModuleType:
-    """Import the library that all steps share, the export of notebook 01."""
-    return course_module("common_utils")
+class Library:
+    """The modules of the library as attributes, each imported when it is first asked for."""
+
+    def __getattr__(self, name: str) -> ModuleType:
+        """Return a module. Raises AttributeError for a name that is none."""
+        if name.startswith("_") or not (paths.SCRIPTS / PACKAGE).is_dir():
+            raise AttributeError(name)
+        return course_module(f"{PACKAGE}.{name}")
+
+
+library = Library()

@@ -7,13 +7,13 @@ from datetime import datetime
 
 from churnlab import paths
 from churnlab.errors import CourseError
-from churnlab.run.library import common_utils
+from churnlab.run.library import library
 
 NOTEBOOKS = {
-    "preprocessing": "04-preprocessing",
-    "training": "05-model-training",
-    "tuning": "06-hyperparameter-tuning",
-    "scoring": "07-batch-scoring",
+    "preprocessing": "03-preprocessing",
+    "training": "04-model-training",
+    "tuning": "05-hyperparameter-tuning",
+    "scoring": "06-batch-scoring",
 }
 
 
@@ -37,9 +37,8 @@ def trace(lake: str, dataset: str, pipeline_id: str) -> Lineage:
 
     Raises CourseError if the run has written neither.
     """
-    library = common_utils()
-    library.check_pipeline_id(pipeline_id)  # it becomes a part of queries and paths
-    root, lineage = library.dataset_root(lake, dataset), Lineage()
+    library.runs.check_pipeline_id(pipeline_id)  # it becomes a part of queries and paths
+    root, lineage = library.tables.dataset_root(lake, dataset), Lineage()
     scored = _rows(
         root,
         "SELECT model_version, COUNT(*) AS customers, MIN(pipeline_execution_ts) AS written "
@@ -64,7 +63,7 @@ def trace(lake: str, dataset: str, pipeline_id: str) -> Lineage:
         made = fitted[row["model_version"]]
         _in_order(f"the model {row['model_version']}", made, f"predictions {pipeline_id}", written)
         name = _name("model", row["model_version"], len(models) == 1)
-        code = _add_code(lineage, library.run_record(lake, pipeline_id, "scoring"), "scoring")
+        code = _add_code(lineage, library.runs.run_record(lake, pipeline_id, "scoring"), "scoring")
         label = f"predictions\n{pipeline_id}\n{row['customers']:,} customers"
         lineage.add(
             _name("predictions", row["model_version"], len(scored) == 1), label, name, *code, **row
@@ -97,7 +96,7 @@ def _add_model(lineage: Lineage, lake: str, root: str, row: dict, alone: bool) -
     version, run, step = row["model_version"], row["pipeline_id"], row["step"]
     data = _add_data(lineage, lake, root, row)
     model_uri, metrics_uri = (
-        common_utils().join_uri(lake, row[name]) for name in ("model_uri", "metrics_uri")
+        library.lake.join_uri(lake, row[name]) for name in ("model_uri", "metrics_uri")
     )
     facts = {"version": version, "model_uri": model_uri, "metrics_uri": metrics_uri}
     facts |= {name: row[name] for name in ("data_fingerprint", "parameters_fingerprint")}
@@ -106,7 +105,7 @@ def _add_model(lineage: Lineage, lake: str, root: str, row: dict, alone: bool) -
         f"parameters {row['parameters_fingerprint']}"
     )
     name = _name("model", version, alone)
-    code = _add_code(lineage, common_utils().run_record(lake, run, step), step)
+    code = _add_code(lineage, library.runs.run_record(lake, run, step), step)
     lineage.add(name, label, data, *code, **facts)
     measured = f"test metrics\nROC AUC {row['roc_auc']:.3f}\naverage precision "
     measured += f"{row['average_precision']:.3f}"
@@ -123,7 +122,7 @@ def _add_data(lineage: Lineage, lake: str, root: str, model: dict) -> str:
         _in_order(f"the training data of {run}", counted["written"], result, fitted)
     name = f"data {run}"
     if name not in lineage.nodes:
-        record = common_utils().run_record(lake, run, "preprocessing", fitted)
+        record = library.runs.run_record(lake, run, "preprocessing", fitted)
         facts = record.get("facts", {})
         landed = facts.get("provenance", {})
         sha = landed.get("sha256") or "unknown"
@@ -141,7 +140,7 @@ def _add_code(lineage: Lineage, record: dict, step: str) -> list[str]:
     if not record:
         return []
     name = record["script"] or f"{NOTEBOOKS.get(step, step)}.ipynb"
-    key = f"code {name} {record['script_blob'] or record['library_blob']}"
+    key = f"code {name} {record['script_blob'] or record['library_tree']}"
     if key not in lineage.nodes:
         lineage.add(key, f"{name}\ncommit {commit_of(record) or 'unknown'}", **record)
     return [key]
@@ -170,8 +169,7 @@ def _name(kind: str, version: str, alone: bool) -> str:
 
 def _rows(root: str, query: str) -> list[dict]:
     """Return the rows of a query; none if a table that it names is not there."""
-    library = common_utils()
     table = re.search(r"FROM (\w+)", query)[1]
-    if "://" not in root and table not in library.list_folders(root):
+    if "://" not in root and table not in library.lake.list_folders(root):
         return []
-    return library.review(root, query).to_dict("records")
+    return library.review.review(root, query).to_dict("records")

@@ -3,7 +3,7 @@
 import getpass
 
 from churnlab.errors import CourseError
-from churnlab.run.library import common_utils
+from churnlab.run.library import library
 
 
 def promote(version: str, reason: str, by: str, lake: str, dataset: str) -> tuple[dict, str]:
@@ -13,12 +13,15 @@ def promote(version: str, reason: str, by: str, lake: str, dataset: str) -> tupl
     last. The decision is a run of its own. Raises CourseError if there is no such model, and for a
     decision without a reason.
     """
-    library = common_utils()
-    root = library.dataset_root(lake, dataset)
-    run = library.new_pipeline_id()
+    root = library.tables.dataset_root(lake, dataset)
+    run = library.runs.new_pipeline_id()
     try:
-        known = library.registered_model(root, version) if version else library.best_candidate(root)
-        return library.promote(known, root, run, by or getpass.getuser(), reason), run
-    except library.StepError as error:
+        known = (
+            library.registry.registered_model(root, version)
+            if version
+            else library.registry.best_candidate(root)
+        )
+        return library.registry.promote(known, root, run, by or getpass.getuser(), reason), run
+    except library.programs.StepError as error:
         mend = "`churnlab sql 'SELECT DISTINCT model_version FROM model_registry'` lists versions."
         raise CourseError(str(error), mend) from error

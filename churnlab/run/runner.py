@@ -6,9 +6,11 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 
 import nbformat
@@ -19,9 +21,20 @@ from churnlab import paths
 from churnlab.environment import environment_with
 from churnlab.errors import CourseError
 from churnlab.run import spark_home
-from churnlab.run.library import common_utils
+from churnlab.run.library import library
 from churnlab.run.parameters import read_parameters, read_value
 
+# Whose tables and files a notebook reads; who stands on nobody may run at any time.
+STANDS_ON = {
+    "03-preprocessing": "02-customer-data",
+    "04-model-training": "03-preprocessing",
+    "05-hyperparameter-tuning": "04-model-training",
+    "06-batch-scoring": "05-hyperparameter-tuning",
+    "08-serverless-batches": "02-customer-data",
+    "09-training-pipeline": "02-customer-data",
+    "12-scoring-dag": "06-batch-scoring",
+    "13-scale": "02-customer-data",
+}
 SHOWN_VERSIONS = ("pyspark", "pandas", "pyarrow", "scikit-learn", "papermill", "jupyter-book")
 JAVA_TRACE = "\n\tat "  # where a Java exception's message ends
 
@@ -87,7 +100,7 @@ def run_notebook(
                 extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )
     except PapermillExecutionError as error:
-        said = common_utils().expected_reason(OSError(error.evalue))  # such as a full disk
+        said = library.programs.expected_reason(OSError(error.evalue))  # such as a full disk
         said = said or f"{error.ename}: {' '.join(error.evalue.partition(JAVA_TRACE)[0].split())}"
         raise CourseError(
             f"{notebook.name}, cell {error.cell_index + 1}: {said}",
@@ -148,8 +161,7 @@ def write_record(
     ran = {run["name"]: run for run in known.get("modules", [])}
     ran |= {module.name: asdict(module) for module in modules}
     names = [path.stem for path in find_notebooks()]
-    library = common_utils()
-    data = library.provenance(library.join_uri(lake, "raw", "customers"))
+    data = library.contract.provenance(library.lake.join_uri(lake, "raw", "customers"))
     record = {
         "started": started.isoformat(timespec="seconds"),
         "seconds": sum(run["seconds"] for run in ran.values()),
@@ -164,19 +176,53 @@ def write_record(
 
 
 def run_course(
-    wanted: Iterable[str], parameters: dict, lake: str, announce, progress: bool = True
+    wanted: Iterable[str],
+    parameters: dict,
+    lake: str,
+    announce,
+    progress: bool = True,
+    side_by_side: int = 1,
 ) -> list[ModuleRun]:
-    """Run the wanted modules in order under one pipeline id; ``announce`` is called before each."""
+    """Run the wanted modules under one pipeline id; ``announce`` is called before each.
+
+    At most ``side_by_side`` run at a time, none before what it stands on. The runs come back in
+    reading order. If one fails, those that are under way end, and CourseError is raised.
+    """
     notebooks = find_notebooks(wanted)
-    parameters = {"pipeline_id": common_utils().new_pipeline_id(), "lake": lake} | parameters
-    common_utils().check_pipeline_id(parameters["pipeline_id"])
-    started, runs = datetime.now(UTC), []
-    for notebook in notebooks:
-        announce(notebook.stem)
-        output = paths.EXECUTED / notebook.name
-        runs.append(run_notebook(notebook, parameters, output, lake, progress))
-        write_record(runs, started, lake)
-    return runs
+    parameters = {"pipeline_id": library.runs.new_pipeline_id(), "lake": lake} | parameters
+    library.runs.check_pipeline_id(parameters["pipeline_id"])
+    started, runs, failures = datetime.now(UTC), [], []
+    waiting, under_way = sorted(notebooks, key=_length_of_chain, reverse=True), {}
+    # A process each: a run sets environment variables of its own.
+    with ProcessPoolExecutor(side_by_side, get_context("spawn")) as pool:
+        while under_way or (waiting and not failures):
+            unfinished = {path.stem for path in [*waiting, *under_way.values()]}
+            ready = [path for path in waiting if STANDS_ON.get(path.stem) not in unfinished]
+            for notebook in ready[: 0 if failures else side_by_side - len(under_way)]:
+                announce(notebook.stem)
+                output = paths.EXECUTED / notebook.name
+                shown = progress and side_by_side == 1
+                run = pool.submit(run_notebook, notebook, parameters, output, lake, shown)
+                under_way[run] = notebook
+                waiting.remove(notebook)
+            for run in wait(under_way, return_when=FIRST_COMPLETED).done:
+                del under_way[run]
+                try:
+                    runs.append(run.result())
+                    write_record(runs, started, lake)
+                except CourseError as error:
+                    failures.append(error)
+    if failures:
+        raise failures[0]
+    return sorted(runs, key=lambda run: run.name)
+
+
+def _length_of_chain(notebook: Path) -> int:
+    """Return how many notebooks wait for one another, and the first of them for this one."""
+    length, names = 0, {notebook.stem}
+    while names := {name for name, before in STANDS_ON.items() if before in names}:
+        length += 1
+    return length
 
 
 def _title(notebook: nbformat.NotebookNode) -> str:

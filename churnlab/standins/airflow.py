@@ -24,6 +24,7 @@ import requests
 from churnlab import paths
 from churnlab.errors import CourseError
 from churnlab.standins.ports import listening_port, spare_port
+from churnlab.standins.project import BATCH_ACCOUNT, PROJECT, REGION
 from churnlab.standins.server import Addresses, stand_ins
 
 ENVIRONMENT = paths.AIRFLOW
@@ -51,10 +52,10 @@ SETTINGS = {
     "AIRFLOW__API__HOST": "127.0.0.1",
     "AIRFLOW__API__WORKERS": "1",
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-    "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": "google-cloud-platform://?project=demo",
-    "CHURNLAB_PROJECT": "demo",
-    "CHURNLAB_REGION": "us-central1",
-    "CHURNLAB_SERVICE_ACCOUNT": "spark-batch@demo.iam.gserviceaccount.com",
+    "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": f"google-cloud-platform://?project={PROJECT}",
+    "CHURNLAB_PROJECT": PROJECT,
+    "CHURNLAB_REGION": REGION,
+    "CHURNLAB_SERVICE_ACCOUNT": BATCH_ACCOUNT,
     # Google's libraries announce the end of Python 3.11 in every process of Airflow.
     "PYTHONWARNINGS": "ignore::FutureWarning",
 }
@@ -243,10 +244,10 @@ def land_todays_customers(lake: Path, rows: int = 300) -> Path | None:
     """
     target = lake / "incoming" / f"{datetime.now(UTC):%Y-%m-%d}.csv"
     from churnlab.run.library import (
-        common_utils,  # needs PySpark, which Airflow's environment lacks
+        library,  # needs PySpark, which Airflow's environment lacks
     )
 
-    folder = Path(common_utils().newest_landing(str(lake / "raw" / "customers")))
+    folder = Path(library.contract.newest_landing(str(lake / "raw" / "customers")))
     raw = next(iter(sorted(folder.glob("*.csv"))), None)
     if target.exists() or raw is None:
         return None
@@ -262,14 +263,13 @@ def land_todays_customers(lake: Path, rows: int = 300) -> Path | None:
 def check_model(lake: str) -> None:
     """Raise CourseError if a lake on this machine has no champion."""
     from churnlab.run.library import (
-        common_utils,  # needs PySpark, which Airflow's environment lacks
+        library,  # needs PySpark, which Airflow's environment lacks
     )
 
-    library = common_utils()
     if "://" not in lake:
         try:
-            library.registered_model(library.dataset_root(lake, "churn"))
-        except library.ModelError as error:
+            library.registry.registered_model(library.tables.dataset_root(lake, "churn"))
+        except library.programs.ModelError as error:
             raise CourseError(str(error), "`make course` trains models and chooses one.") from error
 
 

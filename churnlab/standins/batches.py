@@ -27,7 +27,8 @@ from google.cloud import dataproc_v1 as dataproc
 from google.longrunning import operations_pb2
 from google.rpc import code_pb2, status_pb2
 
-from churnlab.run.submit import submit_environment
+from churnlab.facts import node_dcu, published
+from churnlab.run.spark_submit import submit_environment
 from churnlab.standins.api import PARENT, ApiError, invalid, meets, parse_filter
 
 State = dataproc.Batch.State
@@ -409,16 +410,6 @@ def gigabytes(memory: str) -> float:
     return int(found[1]) * {"k": 2**-20, "m": 2**-10, "g": 1, "t": 2**10}[found[2]]
 
 
-def node_dcu(cores: int, memory: float) -> float:
-    """Return the Data Compute Units of a driver or executor.
-
-    Formula: https://cloud.google.com/dataproc-serverless/pricing, 0.6 for each vCPU, 0.1 for each
-    GB up to 8 a vCPU, 0.2 for each further GB.
-    """
-    cheap = min(memory, 8 * cores)
-    return 0.6 * cores + 0.1 * cheap + 0.2 * (memory - cheap)
-
-
 def dcu_of(properties: Mapping[str, str]) -> float:
     """Return the units of a driver and its executors by Spark properties.
 
@@ -436,14 +427,15 @@ def dcu_of(properties: Mapping[str, str]) -> float:
 def usage_of(batch: dataproc.Batch) -> dataproc.UsageMetrics:
     """Return what the cloud would count for machines of the asked size and this running time.
 
-    A batch that never ran uses nothing; a minute is the least that is counted.
+    A batch that never ran uses nothing; the least time that is billed is counted.
     """
     starts = [h.state_start_time for h in batch.state_history if h.state == State.RUNNING]
     if batch.state == State.RUNNING:
         starts.append(batch.state_time)
     if not starts:
         return dataproc.UsageMetrics()
-    seconds = max(60.0, (now() - starts[0]).total_seconds())
+    least = published().values("spark-minimum-charge")["seconds"]
+    seconds = max(least, (now() - starts[0]).total_seconds())
     return dataproc.UsageMetrics(
         milli_dcu_seconds=round(1000 * dcu_of(batch.runtime_config.properties) * seconds),
         shuffle_storage_gb_seconds=0,  # a laptop's disk is not metered

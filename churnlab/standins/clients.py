@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+from churnlab.standins.project import PROJECT
+
 SHIM = Path(__file__).with_name("shim")
 PROJECT_NUMBER = "123456789012"
 DATAPROC = "https://dataproc.googleapis.com"
@@ -98,7 +100,7 @@ def _answer_for_credentials(auth: ModuleType) -> None:
     def default(*arguments, **options):
         from google.oauth2.credentials import Credentials
 
-        return Credentials("local"), "demo"
+        return Credentials("local"), PROJECT
 
     auth.default = default
 

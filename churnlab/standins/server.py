@@ -1,5 +1,6 @@
 """All stand-ins of one machine, on loopback: what `churnlab up` starts."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,8 @@ from churnlab.standins.pipelines import PipelineService
 from churnlab.standins.pipelines_rest import rest_app as pipelines_app
 from churnlab.standins.rest import serve_app
 
+# Where the batch service listens by gRPC; those that speak HTTP are named in clients.py.
+BATCHES_GRPC = "CHURNLAB_BATCHES"
 # The laptop's Spark has no web interface in a batch: nobody could look at it in time.
 BATCH_CONF = {"spark.ui.enabled": "false"}
 # Werkzeug parses Python for each route, and Python 3.11 fails now and then when two threads parse
@@ -34,7 +37,7 @@ class Addresses:
     def variables(self) -> dict[str, str]:
         """Return the environment variables by which the course finds them."""
         return {
-            "CHURNLAB_BATCHES": self.batches,
+            BATCHES_GRPC: self.batches,
             BATCHES: self.batches_url,
             VERTEX: self.vertex_url,
         }
@@ -72,3 +75,13 @@ def stand_ins(
         addresses = Addresses(address, url, vertex_url, service, pipelines)
         pipelines.variables = addresses.variables()
         yield addresses
+
+
+@contextmanager
+def batches_address(storage: Path) -> Iterator[str]:
+    """Give host:port of the batch service that `churnlab up` keeps, or of one for a while."""
+    if running := os.environ.get(BATCHES_GRPC):
+        yield running
+    else:
+        with stand_ins(storage) as addresses:
+            yield addresses.batches

@@ -142,7 +142,7 @@ run "nothing_is_public_nothing_bills_while_it_waits_and_data_is_kept" {
 
   assert {
     condition = length(setsubtract(
-      ["batch_scoring.py", "common_utils.py", "hyperparameter_tuning.py", "model_training.py", "preprocessing.py"],
+      ["batch_scoring.py", "churn.zip", "hyperparameter_tuning.py", "model_training.py", "preprocessing.py"],
       keys(google_storage_bucket_object.scripts),
     )) == 0
     error_message = "A step's script is not uploaded."
@@ -154,7 +154,7 @@ run "nothing_is_public_nothing_bills_while_it_waits_and_data_is_kept" {
   }
 
   assert {
-    condition     = contains(keys(google_storage_bucket_object.notebooks), "04-preprocessing.ipynb")
+    condition     = contains(keys(google_storage_bucket_object.notebooks), "03-preprocessing.ipynb")
     error_message = "The notebooks are not uploaded."
   }
 
@@ -204,10 +204,10 @@ run "nothing_is_public_nothing_bills_while_it_waits_and_data_is_kept" {
 
   assert {
     condition = (
-      google_dataproc_session_template.notebooks.runtime_config[0].version == yamldecode(file("versions.yaml")).products.spark_runtime.version &&
-      google_cloudfunctions2_function.training.build_config[0].runtime == yamldecode(file("versions.yaml")).products.function_runtime.version
+      google_dataproc_session_template.notebooks.runtime_config[0].version == yamldecode(file("facts.yaml")).products.spark_runtime.version &&
+      google_cloudfunctions2_function.training.build_config[0].runtime == yamldecode(file("facts.yaml")).products.function_runtime.version
     )
-    error_message = "A version is not that of versions.yaml."
+    error_message = "A version is not that of facts.yaml."
   }
 
   assert {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from churnlab.run import submit
+from churnlab.run import spark_submit
 from churnlab.run.promotion import promote
 from churnlab.standins.airflow import (
     airflow_environment,
@@ -57,7 +57,7 @@ def trained_lake(tmp_path_factory) -> Path:
     write_raw(lake, [various(number) for number in range(400)])
     common = ["--pipeline-id", "first", "--lake", str(lake)]
     for step, options in (("preprocessing", []), ("model_training", ["--num-trees", "5"])):
-        done = submit.run_script(
+        done = spark_submit.run_script(
             step, common + options, QUICK_SPARK, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

@@ -10,8 +10,9 @@ import pandas
 import pytest
 from course_status import duration
 
-from churnlab import paths
-from churnlab.cloud import costs, versions
+from churnlab import facts, paths
+from churnlab.author.exercises import BEGIN, END
+from churnlab.cloud import costs
 from tests.book.small_book import EXTENSIONS
 
 SCRIPT = """\
@@ -100,14 +101,21 @@ def test_injected_parameters_make_no_copy_stale_and_are_not_shown(small_book):
     assert "radius" not in small_book.page()
 
 
-def test_a_solution_is_folded_and_its_stub_stands_before_it(small_book):
-    small_book.both(source="import math\nmath.pi", result="3.14", tags=["solution", "hide-input"])
+def test_a_solution_is_folded_after_its_stub_and_its_check(small_book):
+    source = f"def pi():\n    {BEGIN}\n    return 3.14\n    {END}"
+    for folder in ("notebooks", "_build/executed"):
+        notebook = small_book.notebook(source=source, tags=["solution", "hide-input"])
+        check = nbformat.v4.new_code_cell("assert pi() > 3", metadata={"tags": ["check"]})
+        if folder != "notebooks":
+            check.outputs = [nbformat.v4.new_output("stream", text="Passed.")]
+        notebook.cells.append(check)
+        small_book.write(f"{folder}/01-areas.ipynb", notebook)
     assert small_book.build() == ""
     page = small_book.page()
-    stub, solution = page.index("# Write your code here."), page.index("Show the solution")
-    assert stub < solution < page.index("3.14")
-    assert "tag_exercise-stub" in page and "tag_hide-cell" in page
-    assert "tag_hide-input" not in page
+    shown = ["# Write your code here.", "Passed.", "Show the solution", "3.14"]
+    assert sorted(shown, key=page.index) == shown
+    assert "tag_exercise-stub" in page and "tag_hide-cell" in page and "tag_check" in page
+    assert "tag_hide-input" not in page and "SOLUTION" not in page
 
 
 def test_a_folded_cell_is_named_by_what_its_fold_says(small_book):
@@ -301,7 +309,7 @@ def test_the_status_page_shows_every_product_and_fact_with_its_link(small_book):
     small_book.write_index((paths.ROOT / "book/status.md").read_text().split("\n", 1)[1])
     assert small_book.build() == ""
     page = small_book.page("index")
-    loaded = versions.load_versions()
+    loaded = facts.load_facts()
     for product in loaded.products.values():
         end = str(product.end_of_support or "not published")
         read = product.citation.accessed.isoformat()
@@ -313,7 +321,11 @@ def test_the_status_page_shows_every_product_and_fact_with_its_link(small_book):
 
 @pytest.mark.parametrize(
     "module, name, directive",
-    [(costs, "PRICES", "cost-tables"), (versions, "VERSIONS", "versions-table")],
+    [
+        (costs, "MODEL", "cost-tables"),
+        (facts, "FACTS", "price-table"),
+        (facts, "FACTS", "versions-table"),
+    ],
 )
 def test_a_damaged_file_behind_a_table_is_an_error_that_names_it(
     small_book, monkeypatch, module, name, directive

@@ -201,11 +201,11 @@ def test_the_root_leads_to_the_first_page(page, site):
 
 
 def test_next_and_previous_lead_through_the_book_and_back(page, site):
-    page.goto(f"{site}/notebooks/04-preprocessing.html")
+    page.goto(f"{site}/notebooks/03-preprocessing.html")
     page.click("a.right-next")
-    page.wait_for_url("**/notebooks/05-model-training.html")
+    page.wait_for_url("**/notebooks/04-model-training.html")
     page.click("a.left-prev")
-    page.wait_for_url("**/notebooks/04-preprocessing.html")
+    page.wait_for_url("**/notebooks/03-preprocessing.html")
 
 
 def test_the_search_finds_a_term_of_the_glossary(page, site):
@@ -239,7 +239,7 @@ def test_a_solution_is_folded_until_the_reader_opens_it(page, site, visits):
 
 
 def test_a_quiz_is_answered_by_the_keyboard_and_says_whether_it_was_right(page, site):
-    page.goto(f"{site}/notebooks/04-preprocessing.html")
+    page.goto(f"{site}/notebooks/03-preprocessing.html")
     quiz = page.locator(".course-quiz").first
     right, wrong, answer = (quiz.locator(x) for x in (".said-right", ".said-wrong", "details p"))
     assert not (right.is_visible() or wrong.is_visible() or answer.is_visible())

@@ -17,9 +17,8 @@ PAGES = ["provisioning", "workbench", "services", "security", "images", "costs",
 PAGES += ["troubleshooting"]
 # Words of other programs that look like names of Terraform's.
 FOREIGN_NAMES = {
-    "common_utils",
     "deletion_protection",
-    "events",  # a parameter of notebook 02
+    "events",  # a parameter of notebook 01
     "force_destroy",
     "join_uri",
     "pipeline_execution_ts",

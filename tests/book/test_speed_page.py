@@ -5,10 +5,10 @@ import re
 
 import pytest
 import speed_results
-from test_book_extensions import rows, small_book  # noqa: F401
 
 from benchmarks import reports
 from churnlab import paths
+from tests.book.test_book_extensions import rows, small_book  # noqa: F401
 
 AROUND = {
     "date": "2026-11-25T11:21:03+00:00",
@@ -63,8 +63,8 @@ def page(small_book, results):  # noqa: F811
     """A function that builds the page and returns its warnings, its HTML and its text."""
 
     def build(text=PAGE):
-        small_book.write("notebooks/06-hyperparameter-tuning.ipynb", small_book.notebook())
-        small_book.write("_build/executed/06-hyperparameter-tuning.ipynb", small_book.notebook())
+        small_book.write("notebooks/05-hyperparameter-tuning.ipynb", small_book.notebook())
+        small_book.write("_build/executed/05-hyperparameter-tuning.ipynb", small_book.notebook())
         small_book.write_index(text.replace("../notebooks/", "notebooks/"))
         warnings = small_book.build().splitlines()
         html = small_book.page("index")

@@ -5,7 +5,6 @@ say that the recipe was followed. Whether it holds for customers it never saw is
 constants that are estimated anew without them.
 """
 
-import importlib
 import subprocess
 import sys
 
@@ -37,8 +36,8 @@ COLUMNS = [
 
 @pytest.fixture(scope="module")
 def data():
-    """The exported script as a module."""
-    return pytest.importorskip("customer_data")
+    """The library's module."""
+    return pytest.importorskip("churn.generator")
 
 
 @pytest.fixture(scope="module")
@@ -162,16 +161,16 @@ def test_a_forest_from_generated_customers_knows_real_ones_the_recipe_never_saw(
 
 
 def test_every_row_keeps_the_data_contract_and_is_the_same_in_parquet(
-    spark, data, common_utils, generated, tmp_path
+    spark, data, library, generated, tmp_path
 ):
     places = csv, parquet = str(tmp_path / "csv"), str(tmp_path / "parquet")
     data.generate_customers(spark, ROWS, SEED).write.parquet(parquet)
     spark.read.parquet(parquet).write.csv(csv, header=True)
-    raw, same = (common_utils.read_raw(spark, place) for place in places)
-    assert common_utils.data_fingerprint(raw) == common_utils.data_fingerprint(same)
-    judged = common_utils.judge(raw)
+    raw, same = (library.contract.read_raw(spark, place) for place in places)
+    assert library.registry.data_fingerprint(raw) == library.registry.data_fingerprint(same)
+    judged = library.contract.judge(raw)
     assert judged.where("reason IS NOT NULL").select("reason").distinct().collect() == []
-    cleaned = common_utils.clean(judged).toPandas()
+    cleaned = library.contract.clean(judged).toPandas()
     assert len(cleaned) == ROWS
     assert cleaned["total_charges"].sum() == pytest.approx(generated["TotalCharges"].sum())
 
@@ -196,27 +195,28 @@ def test_totals_are_blank_before_the_first_bill_and_equal_to_it_after_one(genera
 
 
 @pytest.fixture(scope="module")
-def fingerprint(spark, data) -> str:
+def fingerprint(spark, data, library) -> str:
     """The fingerprint of 3,000 customers, generated in one part."""
     one_part = data.generate_customers(spark, 3000, SEED, part_rows=3000)
     assert one_part.rdd.getNumPartitions() == 1
-    return importlib.import_module("common_utils").data_fingerprint(one_part)
+    return library.registry.data_fingerprint(one_part)
 
 
-def test_the_same_rows_come_from_any_partitioning(spark, data, common_utils, fingerprint):
+def test_the_same_rows_come_from_any_partitioning(spark, data, library, fingerprint):
     seven_parts = data.generate_customers(spark, 3000, SEED, part_rows=429)
     assert seven_parts.rdd.getNumPartitions() == 7
-    assert common_utils.data_fingerprint(seven_parts) == fingerprint
+    assert library.registry.data_fingerprint(seven_parts) == fingerprint
 
 
 OTHER_SESSION = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pyspark.sql import SparkSession
-import common_utils, customer_data
+from churn.generator import generate_customers
+from churn.registry import data_fingerprint
 spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
-rows = customer_data.generate_customers(spark, 3000, 2026, part_rows=500)
-print("fingerprint", common_utils.data_fingerprint(rows))
+rows = generate_customers(spark, 3000, 2026, part_rows=500)
+print("fingerprint", data_fingerprint(rows))
 """
 
 

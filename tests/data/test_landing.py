@@ -22,7 +22,7 @@ def data(monkeypatch):
     """The exported script as a module; nobody names a file, and no test asks the real network."""
     monkeypatch.delenv("CHURNLAB_RAW_CSV", raising=False)
     monkeypatch.setenv("CHURNLAB_DOWNLOAD_URL", "http://127.0.0.1:9/nobody-listens.csv")
-    return pytest.importorskip("customer_data")
+    return pytest.importorskip("churn.landing")
 
 
 @pytest.fixture
@@ -87,9 +87,9 @@ def csv_file(folder: Path, name: str, rows: int) -> Path:
     return path
 
 
-def holds(spark, common_utils, lake: Path) -> int:
+def holds(spark, library, lake: Path) -> int:
     """Return how many customers the next step would read."""
-    return common_utils.read_raw(spark, str(lake / "raw" / "customers")).count()
+    return library.contract.read_raw(spark, str(lake / "raw" / "customers")).count()
 
 
 def landings(lake: Path) -> list[Path]:
@@ -133,19 +133,19 @@ def test_a_file_put_into_the_lake_by_hand_is_kept(land, lake, serve):
     assert [path.name for path in folder.iterdir()] == ["anything.csv"]
 
 
-def test_the_download_comes_third(spark, common_utils, land, lake, serve):
+def test_the_download_comes_third(spark, library, land, lake, serve):
     serve(csv_text(REAL_ROWS))
     facts = land()
     assert (facts["source"], facts["rows"]) == ("download", REAL_ROWS)
-    assert holds(spark, common_utils, lake) == REAL_ROWS
+    assert holds(spark, library, lake) == REAL_ROWS
 
 
-def test_the_generator_comes_last(spark, common_utils, land, lake, capsys):
+def test_the_generator_comes_last(spark, library, land, lake, capsys):
     facts = land(rows=4, seed=9)
     assert (facts["source"], facts["rows"], facts["seed"]) == ("generator", 4, 9)
     assert "GENERATED" in facts["label"]
     assert "No download, so we generate" in capsys.readouterr().out
-    assert holds(spark, common_utils, lake) == 4
+    assert holds(spark, library, lake) == 4
 
 
 @pytest.mark.parametrize(
@@ -198,12 +198,12 @@ def test_who_insists_on_real_data_gets_it_or_an_error(data, land, lake, serve):
     assert land("real") == facts, "what a download landed is kept"
 
 
-def test_another_explicit_source_replaces_what_is_there(spark, common_utils, land, lake, tmp_path):
+def test_another_explicit_source_replaces_what_is_there(spark, library, land, lake, tmp_path):
     land(str(csv_file(tmp_path, "mine.csv", 7)))
     facts = land("synthetic", rows=4)
-    assert facts["source"] == "generator" and holds(spark, common_utils, lake) == 4
+    assert facts["source"] == "generator" and holds(spark, library, lake) == 4
     facts = land(str(csv_file(tmp_path, "other.csv", 6)))
-    assert facts["source"].endswith("other.csv") and holds(spark, common_utils, lake) == 6
+    assert facts["source"].endswith("other.csv") and holds(spark, library, lake) == 6
 
 
 def test_generated_data_is_kept_while_rows_and_seed_agree(data, land, serve, monkeypatch):
@@ -229,7 +229,7 @@ def test_generated_data_is_kept_while_rows_and_seed_agree(data, land, serve, mon
     ids=["missing", "empty", "header only", "a column less"],
 )
 def test_a_failed_landing_leaves_the_old_data(
-    spark, common_utils, data, land, lake, tmp_path, text, complaint
+    spark, library, data, land, lake, tmp_path, text, complaint
 ):
     before = land("synthetic", rows=4)
     bad = tmp_path / "bad.csv"
@@ -238,13 +238,11 @@ def test_a_failed_landing_leaves_the_old_data(
     with pytest.raises(data.StepError, match=complaint) as caught:
         land(str(bad))
     assert "bad.csv" in str(caught.value)
-    assert holds(spark, common_utils, lake) == 4 and provenance(lake) == before
+    assert holds(spark, library, lake) == 4 and provenance(lake) == before
     assert len(landings(lake)) == 1
 
 
-def test_a_generator_that_fails_leaves_the_old_data(
-    spark, common_utils, data, land, lake, monkeypatch
-):
+def test_a_generator_that_fails_leaves_the_old_data(spark, library, data, land, lake, monkeypatch):
     land("synthetic", rows=4)
 
     def fail(spark, rows, seed):
@@ -255,7 +253,7 @@ def test_a_generator_that_fails_leaves_the_old_data(
     monkeypatch.setattr(data, "generate_customers", fail)
     with pytest.raises(Exception, match="the disk is full"):
         land("synthetic", rows=9)
-    assert holds(spark, common_utils, lake) == 4
+    assert holds(spark, library, lake) == 4
 
 
 class Killed(BaseException):
@@ -278,16 +276,18 @@ def die_at(monkeypatch, modules, point: int) -> list:
     return done
 
 
-def seen(common_utils, lake: Path) -> tuple[int, int]:
+def seen(library, lake: Path) -> tuple[int, int]:
     """Return how many customers a reader finds, and how many the facts beside them name."""
-    place = common_utils.newest_landing(str(lake / "raw" / "customers"))
-    lines = [len(Path(file).read_text().splitlines()) - 1 for file in common_utils.raw_files(place)]
-    return sum(lines), common_utils.provenance(place)["rows"]
+    place = library.contract.newest_landing(str(lake / "raw" / "customers"))
+    lines = [
+        len(Path(file).read_text().splitlines()) - 1 for file in library.contract.raw_files(place)
+    ]
+    return sum(lines), library.contract.provenance(place)["rows"]
 
 
 @pytest.mark.parametrize("first", ["a landing", "by hand"])
 def test_a_reader_finds_the_old_or_the_new_customers_at_every_kill_point(
-    spark, common_utils, data, land, lake, tmp_path, monkeypatch, first
+    spark, library, data, land, lake, tmp_path, monkeypatch, first
 ):
     if first == "by hand":
         (lake / "raw" / "customers").mkdir(parents=True)
@@ -301,27 +301,27 @@ def test_a_reader_finds_the_old_or_the_new_customers_at_every_kill_point(
     found, point, finished = [], 0, False
     while not finished:
         with monkeypatch.context() as patch:
-            done = die_at(patch, (common_utils, data), point)
+            done = die_at(patch, (library.lake, library.contract, data), point)
             try:
                 land(new)
                 finished = True
             except Killed:
                 assert len(done) == point
-        found.append(seen(common_utils, lake))
+        found.append(seen(library, lake))
         point += 1
     assert point > 10 and set(found) == {(4, 4), (6, 6)}
     assert found == sorted(found), "what has landed once stays landed"
-    assert holds(spark, common_utils, lake) == 6
+    assert holds(spark, library, lake) == 6
 
 
 def test_who_asked_before_a_landing_still_finds_the_customers_of_before(
-    spark, common_utils, land, lake, tmp_path
+    spark, library, land, lake, tmp_path
 ):
     land(str(csv_file(tmp_path, "mine.csv", 4)))
-    asked_before = common_utils.read_raw(spark, str(lake / "raw" / "customers"))
+    asked_before = library.contract.read_raw(spark, str(lake / "raw" / "customers"))
     land(str(csv_file(tmp_path, "other.csv", 6)))
     assert asked_before.count() == 4
-    assert holds(spark, common_utils, lake) == 6
+    assert holds(spark, library, lake) == 6
 
 
 def test_a_day_later_the_next_landing_sweeps_what_nobody_reads_any_more(land, lake, tmp_path):
@@ -340,47 +340,47 @@ def test_a_day_later_the_next_landing_sweeps_what_nobody_reads_any_more(land, la
 
 
 def test_a_file_by_hand_is_left_alone_and_named_when_something_has_landed(
-    spark, common_utils, land, lake, tmp_path, capsys
+    spark, library, land, lake, tmp_path, capsys
 ):
     land("synthetic", rows=6)
     mine = csv_file(lake / "raw" / "customers", "mine.csv", 4)
     assert land(rows=6)["source"] == "generator"
     assert "No step reads mine.csv in " in capsys.readouterr().out
-    assert holds(spark, common_utils, lake) == 6
+    assert holds(spark, library, lake) == 6
     assert land(str(mine))["rows"] == 4 and mine.exists()
-    assert holds(spark, common_utils, lake) == 4
+    assert holds(spark, library, lake) == 4
 
 
-def test_a_lake_that_an_older_version_filled_is_read(spark, common_utils, land, lake):
+def test_a_lake_that_an_older_version_filled_is_read(spark, library, land, lake):
     folder = lake / "raw" / "customers"
     folder.mkdir(parents=True)
     csv_file(folder, "customers.csv", 3)
     facts = {"source": "download", "label": "3 customers", "rows": 3, "sha256": None, "seed": None}
     (folder / "_source.json").write_text(json.dumps(facts))
-    assert holds(spark, common_utils, lake) == 3
-    assert land("real") == facts == common_utils.provenance(str(folder))
+    assert holds(spark, library, lake) == 3
+    assert land("real") == facts == library.contract.provenance(str(folder))
 
 
 # Parquet
 
 
-def test_generated_parquet_is_read_as_the_same_customers_in_csv_are(
-    spark, common_utils, land, lake
-):
+def test_generated_parquet_is_read_as_the_same_customers_in_csv_are(spark, library, land, lake):
     rows = []
     for output_format in ("csv", "parquet"):
         land("synthetic", rows=6, output_format=output_format)
-        raw = common_utils.read_raw(spark, str(lake / "raw" / "customers"))
-        rows.append(sorted(common_utils.clean(common_utils.judge(raw)).collect()))
+        raw = library.contract.read_raw(spark, str(lake / "raw" / "customers"))
+        rows.append(sorted(library.contract.clean(library.contract.judge(raw)).collect()))
     assert list(landings(lake)[-1].glob("*.parquet")) and len(rows[0]) == 6
     assert rows[0] == rows[1]
 
 
-def test_parquet_with_other_columns_breaks_the_contract(spark, common_utils, tmp_path):
+def test_parquet_with_other_columns_breaks_the_contract(spark, library, tmp_path):
     folder = str(tmp_path / "raw")
     spark.range(1).withColumnRenamed("id", "customerID").write.parquet(folder)
-    with pytest.raises(common_utils.DataContractError, match=r"breaks the data contract.*Churn"):
-        common_utils.read_raw(spark, folder)
+    with pytest.raises(
+        library.programs.DataContractError, match=r"breaks the data contract.*Churn"
+    ):
+        library.contract.read_raw(spark, folder)
 
 
 def test_only_who_asks_for_generated_customers_gets_parquet(data, land, tmp_path):
@@ -391,16 +391,16 @@ def test_only_who_asks_for_generated_customers_gets_parquet(data, land, tmp_path
         land(output_format="orc")
 
 
-def test_a_lake_with_spaces_and_umlauts(spark, common_utils, data, tmp_path, land):
+def test_a_lake_with_spaces_and_umlauts(spark, library, data, tmp_path, land):
     lake = tmp_path / "mein See ü"
     for rows in (4, 6):
         data.land_customers(spark, str(lake), "a-run", "synthetic", rows, 1)
-        assert holds(spark, common_utils, lake) == rows
+        assert holds(spark, library, lake) == rows
 
 
 @pytest.mark.real_data
-def test_the_real_file_lands_as_it_is(spark, common_utils, data, lake, real_csv, monkeypatch):
+def test_the_real_file_lands_as_it_is(spark, library, data, lake, real_csv, monkeypatch):
     monkeypatch.setenv("CHURNLAB_RAW_CSV", str(real_csv))
     facts = data.land_customers(spark, str(lake), "a-run", "real", 10, 1)
-    assert facts["rows"] == REAL_ROWS == holds(spark, common_utils, lake)
+    assert facts["rows"] == REAL_ROWS == holds(spark, library, lake)
     assert (landings(lake)[-1] / "customers.csv").read_bytes() == real_csv.read_bytes()

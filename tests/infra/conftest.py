@@ -57,8 +57,9 @@ class Terraform:
 def infra_tools() -> Path:
     """The programs of the cloud's checks; tests are skipped, with the reason, without them."""
     tools = paths.INFRA_CHECKS / "bin"
-    if not (tools / "checkov").exists():
-        pytest.skip(f"no checkov in {paths.INFRA_CHECKS.name}: run `make .venv-infra/ready`")
+    for program in ("checkov", "hadolint"):
+        if not (tools / program).exists():
+            pytest.skip(f"no {program} in {paths.INFRA_CHECKS.name}: run `make .venv-infra/ready`")
     return tools
 
 

@@ -198,6 +198,6 @@ def test_no_key_or_state_lies_in_infra():
     listed = subprocess.run(
         command, cwd=paths.ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
-    assert "infra/versions.yaml" in listed
+    assert "infra/facts.yaml" in listed
     private = (".tfstate", ".tfvars", ".tfstate.backup", ".pem", ".p12", "credentials.json")
     assert [name for name in listed if name.endswith(private) or ".terraform/" in name] == []

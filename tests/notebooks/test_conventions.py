@@ -12,12 +12,20 @@ import nbformat
 import pytest
 
 from churnlab import paths
-from churnlab.author.exporter import KNOWN_TAGS, export_all, read_parameters, script_name
+from churnlab.author.exercises import BEGIN, learner_copy
+from churnlab.author.exporter import (
+    KNOWN_TAGS,
+    LIBRARY_TAG,
+    export_all,
+    exported_files,
+    read_parameters,
+    script_name,
+)
 
 NOTEBOOKS = {
     path.stem: nbformat.read(path, as_version=4) for path in sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 }
-LIBRARY = "01-common-utils"
+LIBRARY = "07-tables-and-runs"
 STEPS = [name for name in NOTEBOOKS if name != LIBRARY]
 # Something else runs their functions: kfp, a web server, Airflow.
 IMPORTED = {LIBRARY, "09-training-pipeline", "10-pipeline-function", "12-scoring-dag"}
@@ -36,6 +44,10 @@ dataset: str = "churn"  # the tables: below the lake's warehouse, or bigquery://
 
 def tags(cell) -> set[str]:
     return set(cell.metadata.get("tags", []))
+
+
+def is_code(cell) -> bool:
+    return cell.cell_type == "code"
 
 
 def on_the_page(name: str) -> list:
@@ -90,7 +102,8 @@ def test_a_notebook_is_committed_without_outputs(name):
 
 @every_notebook
 def test_only_known_tags_are_used(name):
-    assert set().union(*map(tags, NOTEBOOKS[name].cells)) <= KNOWN_TAGS
+    used = set().union(*map(tags, NOTEBOOKS[name].cells))
+    assert {tag for tag in used if not tag.startswith(LIBRARY_TAG)} <= KNOWN_TAGS
 
 
 @every_notebook
@@ -105,15 +118,24 @@ def test_a_notebook_opens_with_its_one_title_and_its_promise(name):
 @every_notebook
 def test_prose_comes_before_code_three_times_in_four(name):
     cells = on_the_page(name)
-    before = [a.cell_type for a, b in pairwise(cells) if b.cell_type == "code"]
+    code = [(a, b) for a, b in pairwise(cells) if is_code(b) and "check" not in tags(b)]
+    before = [a.cell_type for a, _ in code]  # a check stands with its solution
     assert before.count("markdown") / len(before) >= 0.75
 
 
 @every_notebook
 def test_code_cells_are_short(name):
-    lengths = sorted(len(cell.source.splitlines()) for cell in code_cells(name))
+    cells = [c for c in code_cells(name) if not tags(c) & {"solution", "check"}]
+    lengths = sorted(len(cell.source.splitlines()) for cell in cells)
     assert median(lengths) <= 8
     assert sum(length <= 20 for length in lengths) / len(lengths) >= 0.9
+
+
+@every_notebook
+def test_an_exercise_is_no_program(name):
+    """Its cells bring their own imports, so they may be longer than the lesson's."""
+    cells = [c for c in code_cells(name) if tags(c) & {"solution", "check"}]
+    assert [c.source for c in cells if len(c.source.splitlines()) > 25] == []
 
 
 @every_program
@@ -131,16 +153,39 @@ def test_what_others_import_takes_no_parameters(name):
 
 
 @every_notebook
-def test_an_exercise_is_followed_by_its_solution(name):
+def test_an_exercise_is_a_task_its_solution_and_its_check(name):
     cells = NOTEBOOKS[name].cells
-    exercises = [n for n, cell in enumerate(cells) if "exercise" in tags(cell)]
-    solutions = [n for n, cell in enumerate(cells) if "solution" in tags(cell)]
-    assert exercises
-    assert solutions == [n + 1 for n in exercises]
-    for number in exercises:
-        assert cells[number].cell_type == "markdown"
-        assert cells[number].source.startswith("## Exercise: ")
-        assert cells[number + 1].cell_type == "code"
+    kinds = [tags(cell) & {"exercise", "solution", "check"} for cell in cells]
+    places = [n for n, kind in enumerate(kinds) if kind == {"exercise"}]
+    assert len(places) == 3
+    for n in places:
+        assert kinds[n : n + 3] == [{"exercise"}, {"solution"}, {"check"}]
+        assert [cell.cell_type for cell in cells[n : n + 3]] == ["markdown", "code", "code"]
+        assert cells[n].source.startswith("## Exercise: ")
+        assert BEGIN in cells[n + 1].source
+    assert sum(map(bool, kinds)) == 3 * len(places)
+
+
+@every_notebook
+def test_nothing_ends_the_session_before_an_exercise(name):
+    """A learner solves it in a notebook that has run to its end."""
+    cells = NOTEBOOKS[name].cells
+    last_check = max(n for n, cell in enumerate(cells) if "check" in tags(cell))
+    stops = [n for n, cell in enumerate(cells) if "spark.stop()" in cell.source and is_code(cell)]
+    assert all(n > last_check and "script-only" in tags(cells[n]) for n in stops)
+    copy = learner_copy(NOTEBOOKS[name])
+    assert [cell.source for cell in copy.cells if "script-only" in tags(cell)] == []
+
+
+@every_notebook
+def test_no_other_cell_needs_a_function_that_a_learner_has_still_to_write(name):
+    exercise = {"solution", "check"}
+    cells = [cell for cell in NOTEBOOKS[name].cells if is_code(cell)]
+    solved = [ast.parse(cell.source).body for cell in cells if "solution" in tags(cell)]
+    written = {node.name for body in solved for node in body if isinstance(node, ast.FunctionDef)}
+    others = "\n".join(cell.source for cell in cells if not tags(cell) & exercise)
+    used = {node.id for node in ast.walk(ast.parse(others)) if isinstance(node, ast.Name)}
+    assert written and not written & used
 
 
 def picture_texts(name: str) -> list[str]:
@@ -182,10 +227,12 @@ def test_the_quiz_hides_its_answers(name):
 
 
 @every_notebook
-def test_the_last_section_links_the_script_that_production_runs(name):
-    script = f"{script_name(name)}.py"
-    assert f"](../scripts_generated/{script})" in section(name, "What runs in production")
-    assert (paths.SCRIPTS / script).is_file()
+def test_the_last_section_links_all_that_the_page_exports(name):
+    exported = exported_files(NOTEBOOKS[name], name)
+    assert exported and (f"{script_name(name)}.py" in exported) == (name not in LIBRARY)
+    for file in exported:
+        assert f"](../scripts_generated/{file})" in section(name, "What runs in production")
+        assert (paths.SCRIPTS / file).is_file()
 
 
 def test_the_scripts_are_what_the_notebooks_export_whatever_the_working_folder(monkeypatch):

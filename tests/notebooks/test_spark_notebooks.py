@@ -1,4 +1,4 @@
-"""The step behind notebook 02: invented events, honest counts."""
+"""The step behind notebook 01: invented events, honest counts."""
 
 from datetime import date
 from types import SimpleNamespace
@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+
+from churnlab.run.library import library
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("library")]
 
@@ -21,7 +23,7 @@ def step(spark):
 @pytest.fixture(scope="module")
 def events(spark, step):
     """A small year of events."""
-    frame = step.generate_events(spark, ROWS, 2025).cache()
+    frame = library.events.generate_events(spark, ROWS, 2025).cache()
     yield frame
     frame.unpersist()
 
@@ -33,21 +35,21 @@ def run(step, monkeypatch, lake, *options):
 
 
 def test_the_events_have_the_public_table_s_columns(spark, step, events):
-    wanted = spark.createDataFrame([], step.EVENT).schema
+    wanted = spark.createDataFrame([], library.events.EVENT).schema
     assert [(f.name, f.dataType) for f in events.schema] == [(f.name, f.dataType) for f in wanted]
 
 
-def test_the_same_events_come_out_whatever_the_partitioning(spark, step, events, common_utils):
+def test_the_same_events_come_out_whatever_the_partitioning(spark, step, events, library):
     in_seven = SimpleNamespace(
         range=lambda rows: spark.range(0, rows, 1, 7), createDataFrame=spark.createDataFrame
     )
-    again = step.generate_events(in_seven, ROWS, 2025)
+    again = library.events.generate_events(in_seven, ROWS, 2025)
     assert again.rdd.getNumPartitions() != events.rdd.getNumPartitions()
-    assert common_utils.data_fingerprint(again) == common_utils.data_fingerprint(events)
+    assert library.registry.data_fingerprint(again) == library.registry.data_fingerprint(events)
 
 
 def test_a_longer_sample_begins_with_the_shorter_one(spark, step, events):
-    shorter = step.generate_events(spark, 500, 2025)
+    shorter = library.events.generate_events(spark, 500, 2025)
     assert shorter.exceptAll(events.where("unique_key < 500")).isEmpty()
 
 
@@ -58,7 +60,7 @@ def test_every_column_of_every_event_has_a_value(events):
 
 @pytest.mark.parametrize("year", [2024, 2025, 2028])
 def test_all_events_fall_in_the_year_and_reach_its_ends(spark, step, year):
-    days = step.generate_events(spark, ROWS, year).select(F.to_date("date").alias("day"))
+    days = library.events.generate_events(spark, ROWS, year).select(F.to_date("date").alias("day"))
     first, last = days.agg(F.min("day"), F.max("day")).first()
     assert (first, last) == (date(year, 1, 1), date(year, 12, 31))
 
@@ -68,8 +70,8 @@ def test_types_arrests_and_districts_have_the_shares_we_wrote_down(step, events)
         F.count("*").alias("n"), F.avg(F.col("arrest").cast("int")).alias("arrests")
     )
     found = {row["primary_type"]: row for row in counted.collect()}
-    assert set(found) == set(step.TYPES)
-    for name, (share, arrest_rate, *_) in step.TYPES.items():
+    assert set(found) == set(library.events.TYPES)
+    for name, (share, arrest_rate, *_) in library.events.TYPES.items():
         n = found[name]["n"]
         assert n / ROWS == pytest.approx(share, abs=0.012)
         assert found[name]["arrests"] == pytest.approx(arrest_rate, abs=2.5 / n**0.5)
@@ -105,12 +107,12 @@ def test_counts_are_exact_and_unknown_arrests_count_for_nothing(spark, step):
 
 
 def test_the_step_writes_its_table_and_replaces_it_when_run_again(
-    spark, step, common_utils, monkeypatch, lake, capsys
+    spark, step, library, monkeypatch, lake, capsys
 ):
     for _ in range(2):
         run(step, monkeypatch, lake)
-    tables = common_utils.dataset_root(str(lake), "churn")
-    counts = common_utils.read_table(spark, tables, "crime_counts", "run-1")
+    tables = library.tables.dataset_root(str(lake), "churn")
+    counts = library.tables.read_table(spark, tables, "crime_counts", "run-1")
     assert counts.agg(F.sum("incidents")).first()[0] == 2000
     assert "spark_notebooks: done in" in capsys.readouterr().out.splitlines()[-1]
 
@@ -125,8 +127,8 @@ def test_the_step_writes_its_table_and_replaces_it_when_run_again(
     ],
 )
 def test_a_request_without_sense_is_named_and_writes_nothing(
-    step, common_utils, monkeypatch, lake, options, named
+    step, library, monkeypatch, lake, options, named
 ):
-    with pytest.raises(common_utils.StepError, match=named):
+    with pytest.raises(library.programs.StepError, match=named):
         run(step, monkeypatch, lake, *options)
     assert not (lake / "warehouse").exists()

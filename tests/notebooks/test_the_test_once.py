@@ -1,4 +1,4 @@
-"""Pages 05 and 06 look at the test split once, after every choice."""
+"""Pages 04 and 05 look at the test split once, after every choice."""
 
 import ast
 
@@ -7,7 +7,7 @@ import pytest
 
 from churnlab import paths
 
-PAGES = ("05-model-training", "06-hyperparameter-tuning")
+PAGES = ("04-model-training", "05-hyperparameter-tuning")
 HEADING = "## The test, once"
 # What fits a model, or takes one of several by what it measures.
 CHOOSES = {"fit", "cross_validate", "cheapest_threshold", "mean_and_spread", "fit_one"}

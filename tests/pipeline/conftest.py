@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud import cloud, start_function  # noqa: F401
 from tests.conftest import customer, write_raw
+from tests.local_cloud import cloud, start_function  # noqa: F401
 
 CUSTOMERS = 160  # few: a tree of few customers has few levels, and each level is a job
 SHA = "0" * 63 + "1"

@@ -13,7 +13,7 @@ from google_cloud_pipeline_components.v1.dataset import TabularDatasetCreateOp
 from kfp import compiler, dsl, local
 
 from churnlab import paths
-from churnlab.run.library import course_module
+from churnlab.run.library import course_module, library
 
 SPEC = yaml.safe_load((paths.SCRIPTS / "training_pipeline.yaml").read_text())
 PLACE = {"project": "demo", "location": "us-central1", "dataset": "churn"}
@@ -100,13 +100,13 @@ def run(pipelines, lake, tmp_path_factory):
 
 def records(lake: Path, pipeline_id: str) -> dict[str, dict]:
     """Return the records of a run by step."""
-    library, steps = course_module("common_utils"), (lake / "runs" / pipeline_id).iterdir()
-    return {step.name: library.run_record(str(lake), pipeline_id, step.name) for step in steps}
+    steps = (lake / "runs" / pipeline_id).iterdir()
+    return {step.name: library.runs.run_record(str(lake), pipeline_id, step.name) for step in steps}
 
 
 def tables(lake: Path) -> str:
     """Return where the tables of a lake are."""
-    return course_module("common_utils").dataset_root(str(lake), "churn")
+    return library.tables.dataset_root(str(lake), "churn")
 
 
 @pytest.fixture(scope="module")
@@ -118,17 +118,18 @@ def closed(run):
 # Instead of Spark: what a script would leave for the next tasks, made of another run's evidence.
 SCRIPT = """
 import pathlib, shutil, sys
-import common_utils as library
+sys.path.insert(0, f"{sys.path[0]}/churn.zip")
+from churn import registry, tables as written
 options = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
 metrics, key = pathlib.Path(options["--lake"], "metrics"), options["--pipeline-id"]
 (metrics / key).mkdir(exist_ok=True)
 shutil.copy(metrics / "gate-closed" / "training.json", metrics / key / "STEP.json")
-tables = library.dataset_root(options["--lake"], options["--dataset"])
-row = library.registered_model(tables, "gate-closed-training") | {"stage": "candidate"}
+tables = written.dataset_root(options["--lake"], options["--dataset"])
+row = registry.registered_model(tables, "gate-closed-training") | {"stage": "candidate"}
 row |= {"model_version": f"{key}-STEP", "cross_validated_average_precision": QUALITY}
-columns = library.own_columns("model_registry")
+columns = written.own_columns("model_registry")
 rows = [tuple(row[name] for name in columns)]
-library.write_table(rows, tables, "model_registry", key, "STEP")
+written.write_table(rows, tables, "model_registry", key, "STEP")
 """
 
 
@@ -139,7 +140,7 @@ def opened(run, closed, tmp_path_factory):
     With Spark the whole chain goes the same way.
     """
     code = tmp_path_factory.mktemp("code")
-    shutil.copy(paths.SCRIPTS / "common_utils.py", code)
+    shutil.copy(paths.SCRIPTS / "churn.zip", code)
     (code / "preprocessing.py").touch()
     for script, step, quality in (
         ("model_training", "training", 0.6),
@@ -172,7 +173,7 @@ class TestOnThisMachine:
         assert "promote-model" not in closed
 
     def test_a_closed_gate_leaves_no_champion(self, lake, closed):
-        rows = course_module("common_utils").read_rows(tables(lake), "model_registry")
+        rows = library.tables.read_rows(tables(lake), "model_registry")
         own = [row["stage"] for row in rows if row["pipeline_id"] == "gate-closed"]
         assert own == ["candidate"]
 
@@ -185,20 +186,20 @@ class TestOnThisMachine:
         assert opened["promote-model"]["parameterValues"]["Output"] == "gate-open-tuning"
         assert model["metadata"]["model_version"] == "gate-open-tuning"
         assert Path(model["uri"], "stages").is_dir()
-        champion = course_module("common_utils").registered_model(tables(lake))
+        champion = library.registry.registered_model(tables(lake))
         assert champion["model_version"] == "gate-open-tuning"
         assert champion["changed_by"] == "churn-training"
         assert "accepted with" in champion["reason"]
 
     def test_what_the_test_refuses_does_not_score(self, pipelines, lake, opened):
-        library, model = course_module("common_utils"), dsl.Model(uri="", metadata={})
-        before = library.registered_model(tables(lake))
+        model = dsl.Model(uri="", metadata={})
+        before = library.registry.registered_model(tables(lake))
         decide = pipelines.promote_model.python_func
         place = {"code_uri": str(paths.SCRIPTS), "lake": str(lake), "dataset": "churn"}
         said = decide(**place, pipeline_id="gate-closed", min_average_precision=CLOSED, model=model)
         assert said == "" and model.metadata["accepted"] is False
         assert model.metadata["model_version"] == "gate-closed-training"
-        assert library.registered_model(tables(lake)) == before
+        assert library.registry.registered_model(tables(lake)) == before
 
     def test_metrics_and_plots_are_those_of_the_test(self, lake, closed):
         evidence = json.loads((lake / "metrics" / "gate-closed" / "training.json").read_text())

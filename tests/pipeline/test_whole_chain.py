@@ -9,7 +9,7 @@ import requests
 from google.cloud import aiplatform
 
 from churnlab import paths
-from churnlab.run.library import course_module
+from churnlab.run.library import library
 from churnlab.run.lineage import trace
 from tests.pipeline.conftest import SHA
 
@@ -64,24 +64,25 @@ def test_a_request_ends_in_a_registered_model(cloud, lake, trained):
     assert batches_of(cloud, key) == dict.fromkeys(
         ["preprocessing", "training", "tuning"], "SUCCEEDED"
     )
-    utils = course_module("common_utils")
-    answer = utils.review(
+    answer = library.review.review(
         str(lake / "warehouse" / "churn"),
         f"SELECT model_version, stage FROM model_registry WHERE pipeline_id = '{key}' ORDER BY 1, 2",
     )
     candidates = answer[answer["stage"] == "candidate"]["model_version"].tolist()
     assert candidates == [f"{key}-training", f"{key}-tuning"]
     tables = str(lake / "warehouse" / "churn")
-    champion = utils.registered_model(tables)
-    assert champion["model_version"] == utils.best_candidate(tables, key)["model_version"]
-    assert utils.run_record(str(lake), key, "pipeline")["state"] == "SUCCEEDED"
+    champion = library.registry.registered_model(tables)
+    assert (
+        champion["model_version"] == library.registry.best_candidate(tables, key)["model_version"]
+    )
+    assert library.runs.run_record(str(lake), key, "pipeline")["state"] == "SUCCEEDED"
 
 
 def test_one_key_leads_from_the_run_to_every_row(lake, trained):
     key = trained[0]["pipeline_id"]
     found = {path.name for path in (lake / "runs" / key).iterdir()}
     assert found == {"preprocessing", "training", "tuning", "pipeline"}
-    answer = course_module("common_utils").review(
+    answer = library.review.review(
         str(lake / "warehouse" / "churn"),
         "SELECT step, data_pipeline_id FROM model_registry "
         f"WHERE pipeline_id = '{key}' ORDER BY step",
@@ -105,12 +106,11 @@ def test_its_model_can_be_traced_to_the_raw_file_and_the_scripts(lake, trained):
     lineage = trace(str(lake), "churn", trained[0]["pipeline_id"])
     [raw] = [facts for name, facts in lineage.nodes.items() if name.startswith("raw ")]
     assert raw["provenance"]["sha256"] == SHA
-    utils = course_module("common_utils")
     code = {
         f["script"]: f["script_blob"] for n, f in lineage.nodes.items() if n.startswith("code ")
     }
     assert code == {
-        name: utils.git_blob(str(paths.SCRIPTS / name))
+        name: library.runs.git_blob(str(paths.SCRIPTS / name))
         for name in ("preprocessing.py", "model_training.py", "hyperparameter_tuning.py")
     }
 
@@ -148,5 +148,5 @@ def test_a_failing_spark_step_fails_the_job_and_starts_nothing_after_it(cloud, l
     assert job.error.message
     key = started["pipeline_id"]
     assert not [name for name in batches_of(cloud, key) if "preprocessing" not in name]
-    report = course_module("common_utils").run_record(str(lake), key, "pipeline")
+    report = library.runs.run_record(str(lake), key, "pipeline")
     assert report["state"] == "FAILED"

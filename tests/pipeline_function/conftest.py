@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cloud import local_cloud, start_function  # noqa: F401
+from tests.local_cloud import local_cloud, start_function  # noqa: F401
 
 
 @pytest.fixture(scope="module")

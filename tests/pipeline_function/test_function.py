@@ -13,7 +13,7 @@ from google.cloud import aiplatform_v1 as vertex
 
 from churnlab import paths
 from churnlab.run.library import course_module
-from tests.cloud import SETTINGS, plan_of
+from tests.local_cloud import SETTINGS, plan_of
 
 # It starts processes; one worker is enough for them.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("function")]

@@ -3,7 +3,7 @@
 import pytest
 
 from churnlab.standins.scheduler import local_scheduler
-from tests.cloud import local_cloud, start_function  # noqa: F401
+from tests.local_cloud import local_cloud, start_function  # noqa: F401
 
 
 @pytest.fixture(scope="module")

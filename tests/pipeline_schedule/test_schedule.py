@@ -11,12 +11,12 @@ import grpc
 import pipeline_schedule
 import pytest
 import requests
-from common_utils import StepError
+from churn.programs import StepError
 from google.api_core import exceptions
 from google.cloud import scheduler_v1
 
 from churnlab.standins.scheduler import backoff, next_ticks, run_schedule
-from tests.cloud import plan_of
+from tests.local_cloud import plan_of
 
 PARENT = "projects/demo/locations/us-central1"
 NAME = f"{PARENT}/jobs/churn-training"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cloud import cloud  # noqa: F401
+from tests.local_cloud import cloud  # noqa: F401
 from tests.standins import tiny_pipelines
 
 

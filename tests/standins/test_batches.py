@@ -11,7 +11,7 @@ from google.api_core import exceptions
 from google.cloud import dataproc_v1 as dataproc
 
 from churnlab.run.library import course_module
-from churnlab.standins.batches import gigabytes, node_dcu
+from churnlab.standins.batches import gigabytes
 from churnlab.standins.server import stand_ins
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("batches")]
@@ -94,13 +94,6 @@ def test_a_batch_counts_the_units_of_its_machines(serverless, good):
     """A minute is the least: 12 units for 60 seconds, a fifth of a unit hour."""
     assert good.runtime_info.approximate_usage.milli_dcu_seconds == 12 * 60 * 1000
     assert serverless.run_cost(good) == pytest.approx(0.2 * serverless.DCU_HOUR)
-
-
-@pytest.mark.parametrize(
-    ("cores", "memory", "units"), [(4, 16, 4.0), (4, 32, 5.6), (4, 40, 7.2), (16, 128, 22.4)]
-)
-def test_units_follow_the_published_formula(cores, memory, units):
-    assert node_dcu(cores, memory) == pytest.approx(units)
 
 
 def test_memory_is_read_as_spark_writes_it():

@@ -19,6 +19,9 @@ from churnlab.standins.server import stand_ins
 PLACE = {"project": "demo", "location": "us-central1"}
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """``wait`` of the client library sleeps for 5 seconds between two looks."""
@@ -174,7 +177,6 @@ def test_a_schedule_that_never_fires_is_refused(cloud, compiled, cron):
         job.create_schedule(display_name="wrong", cron=cron)
 
 
-@pytest.mark.slow
 @pytest.mark.xdist_group("pipeline")
 def test_googles_own_component_registers_a_managed_dataset(cloud, compiled):
     uri = "gs://lake/raw/customers/customers.csv"
@@ -201,7 +203,6 @@ def batch_state(cloud, name: str) -> str:
     return cloud.service.wait(batch).state.name
 
 
-@pytest.mark.slow
 @pytest.mark.xdist_group("pipeline")
 def test_a_dataproc_step_goes_through_the_components_own_launcher(cloud, compiled):
     job = one_batch(cloud, compiled, "print('from the batch')", "one-batch-fine")
@@ -212,7 +213,6 @@ def test_a_dataproc_step_goes_through_the_components_own_launcher(cloud, compile
     assert cloud.service.get_batch(batch).labels.items() <= submitted.labels.items()
 
 
-@pytest.mark.slow
 @pytest.mark.xdist_group("pipeline")
 def test_a_failing_batch_fails_the_job(cloud, compiled):
     job = one_batch(cloud, compiled, "raise SystemExit(3)", "one-batch-fails")
@@ -221,7 +221,6 @@ def test_a_failing_batch_fails_the_job(cloud, compiled):
     assert batch_state(cloud, "one-batch-fails") == "FAILED"
 
 
-@pytest.mark.slow
 @pytest.mark.xdist_group("pipeline")
 def test_cancelling_a_job_cancels_its_batch(cloud, compiled):
     script = "import time; time.sleep(600)"

@@ -10,7 +10,6 @@ import grpc
 import pytest
 import requests
 from flask import Flask
-from google.cloud import aiplatform_v1 as vertex
 
 from churnlab.errors import CourseError
 from churnlab.run.library import course_module
@@ -19,7 +18,6 @@ from churnlab.standins.batches import BatchService
 from churnlab.standins.batches_grpc import serve_grpc
 from churnlab.standins.functions import serve_function
 from churnlab.standins.rest import serve_app
-from churnlab.standins.server import stand_ins
 
 PARENT = "projects/demo/locations/us-central1"
 # Listens on the port it is told, 0 for any, and says so.
@@ -107,7 +105,12 @@ def test_a_port_that_was_used_a_moment_ago_can_be_taken_again():
     assert same == url
 
 
+@pytest.mark.slow
 def test_stand_ins_that_start_at_once_all_get_ports_of_their_own(tmp_path):
+    from google.cloud import aiplatform_v1 as vertex
+
+    from churnlab.standins.server import stand_ins
+
     with ExitStack() as ends, ThreadPoolExecutor(20) as callers:
         started = list(
             callers.map(

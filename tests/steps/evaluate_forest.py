@@ -1,6 +1,6 @@
 """How good is the forest that training fits when it is told nothing? Run by spark-submit.
 
-    spark-submit --py-files common_utils.py,model_training.py evaluate_forest.py RAW TARGET
+    spark-submit --py-files churn.zip,model_training.py evaluate_forest.py RAW TARGET
 
 A Java of its own compiles thoroughly, which the tests' does not: 26 forests take half as long. The
 answer is a JSON file: means and spreads of 5×5 cross-validation, metrics and size of the test.
@@ -10,12 +10,13 @@ import json
 import sys
 from pathlib import Path
 
-import common_utils as cu
 import model_training
 import pandas as pd
 from pyspark.ml import PipelineModel
 from pyspark.ml.classification import RandomForestClassifier
 from pyspark.sql import SparkSession
+
+from churnlab.run.library import library
 
 REPEATS, FOLDS = 5, 5
 
@@ -35,19 +36,25 @@ def default_forest() -> dict:
 def evaluate(spark: SparkSession, raw: str) -> dict:
     """Return what the docstring of this file promises, for a raw file of customers."""
     forest = RandomForestClassifier(**default_forest())
-    customers = cu.clean(cu.judge(cu.read_raw(spark, raw)))
-    customers = customers.withColumn("split", cu.split_column()).where("split != 'scoring'")
-    rows = cu.featurise(PipelineModel(cu.feature_stages(spark)), customers, 1)
-    repeats = [cu.cross_validate(forest, rows, FOLDS, r) for r in range(1, REPEATS + 1)]
-    means = pd.DataFrame([cu.mean_and_spread(bins)[0] for bins in repeats])
-    spreads = pd.DataFrame([cu.mean_and_spread(bins)[1] for bins in repeats])
+    customers = library.contract.clean(
+        library.contract.judge(library.contract.read_raw(spark, raw))
+    )
+    customers = customers.withColumn("split", library.splitting.split_column()).where(
+        "split != 'scoring'"
+    )
+    rows = library.features.featurise(
+        PipelineModel(library.features.feature_stages(spark)), customers, 1
+    )
+    repeats = [library.folds.cross_validate(forest, rows, FOLDS, r) for r in range(1, REPEATS + 1)]
+    means = pd.DataFrame([library.folds.mean_and_spread(bins)[0] for bins in repeats])
+    spreads = pd.DataFrame([library.folds.mean_and_spread(bins)[1] for bins in repeats])
     model = forest.fit(rows.where("split = 'train'"))
-    tested = cu.with_probability(model.transform(rows.where("split = 'test'")))
-    bins = cu.score_bins(tested).toPandas()
+    tested = library.metrics.with_probability(model.transform(rows.where("split = 'test'")))
+    bins = library.metrics.score_bins(tested).toPandas()
     return {
         "means": means.mean().to_dict(),
         "spreads": spreads.mean().to_dict(),
-        "test": cu.probability_metrics(bins),
+        "test": library.metrics.probability_metrics(bins),
         "test_customers": int(bins["customers"].sum()),
         "folds": FOLDS,
     }

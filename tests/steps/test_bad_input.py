@@ -10,22 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from common_utils import (
-    DataContractError,
-    ModelError,
-    StepError,
-    TableNotFoundError,
-    best_candidate,
-    own_columns,
-    promote,
-    read_table,
-    review,
-    write_table,
-)
+from churn.programs import DataContractError, ModelError, StepError, TableNotFoundError
+from churn.registry import best_candidate, promote
+from churn.review import review
+from churn.tables import own_columns, read_table, write_table
 from pyspark.sql import SparkSession
 
 from churnlab import paths
-from churnlab.run import submit
+from churnlab.run import spark_submit
 from tests.conftest import CUSTOMER, customer, write_raw
 
 pytestmark = pytest.mark.xdist_group("steps")
@@ -78,8 +70,8 @@ def contents(spark, lake: Path, run: str, name: str) -> list[tuple]:
 @pytest.fixture(scope="module")
 def step(spark):
     """Run a step as its script does, in the session of the tests, which the step must not stop."""
-    for script in ("common_utils", "batch_scoring"):  # what Python workers import
-        spark.sparkContext.addPyFile(str(paths.SCRIPTS / f"{script}.py"))
+    for file in ("churn.zip", "batch_scoring.py"):  # what Python workers import
+        spark.sparkContext.addPyFile(str(paths.SCRIPTS / file))
 
     def run(name: str, lake, pipeline_id: str, *options: str) -> None:
         arguments = ["--pipeline-id", pipeline_id, "--lake", str(lake), *options]
@@ -164,6 +156,7 @@ ODD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ODD)
 def test_a_file_in_another_dress_gives_the_same_tables(spark, step, lake, case):
     land(lake, ODD[case])
@@ -308,6 +301,7 @@ FEW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", FEW)
 @pytest.mark.parametrize("name", ["model_training", "hyperparameter_tuning"])
 def test_too_few_customers_to_train_on_are_refused_in_one_line(step, few_lakes, case, name):
@@ -556,7 +550,7 @@ def test_plain_python_exits_2_where_there_is_no_spark():
 def test_spark_submit_ends_with_the_reason_and_a_status(lake):
     land(lake, b"")
     arguments = ["--pipeline-id", "run-b", "--lake", str(lake)]
-    done = submit.run_script("preprocessing", arguments, capture_output=True, text=True)
+    done = spark_submit.run_script("preprocessing", arguments, capture_output=True, text=True)
     assert done.returncode == 1
     said = done.stdout + done.stderr  # spark-submit sends a program's last words to either
     assert re.search(r"(?m)^error: .* breaks the data contract: it is empty. Mend the file.$", said)

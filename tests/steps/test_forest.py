@@ -5,23 +5,16 @@ import inspect
 import numpy as np
 import pandas as pd
 import pytest
-from common_utils import (
-    AMOUNTS,
-    CATEGORIES,
-    FEATURES,
-    ModelError,
-    contract_rows,
-    cross_validate,
-    feature_stages,
-    featurise,
-    score_bins,
-    with_probability,
-)
+from churn.contract import AMOUNTS, CATEGORIES
+from churn.features import FEATURES, contract_rows, feature_stages, featurise
+from churn.folds import cross_validate
+from churn.metrics import score_bins, with_probability
+from churn.programs import ModelError
 from pyspark.ml import PipelineModel
 from pyspark.ml.classification import RandomForestClassifier
 from pyspark.sql import functions as F
 
-pytestmark = pytest.mark.xdist_group("steps")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("steps")]
 
 CUSTOMERS = 400
 DEPTH = 6
@@ -129,7 +122,7 @@ def test_the_largest_contributions_up_or_down_are_the_reasons():
 
 
 def test_of_two_columns_that_act_only_together_the_one_asked_first_gets_less():
-    """The bias of path attribution that page 07 names: four customers, and both or nothing."""
+    """The bias of path attribution that page 06 names: four customers, and both or nothing."""
     from batch_scoring import Forest
 
     first, last = FEATURES.index("tenure"), FEATURES.index("monthly_charges")

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import preprocessing
 import pytest
-from common_utils import read_table, review
+from churn.review import review
+from churn.tables import read_table
 from pyspark.sql import SparkSession
 
-from churnlab.run import submit
+from churnlab.run import spark_submit
 from tests.conftest import customer, write_raw
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("library")]
@@ -47,12 +48,12 @@ def rows(spark, lake: Path) -> dict[str, list]:
 def kill_while_writing(lake: Path, table: str) -> Path:
     """Start the step again, kill it in the middle of a table, and return the unfinished attempt."""
     before = attempts(lake, table)
-    command = submit.submit_command(
+    command = spark_submit.submit_command(
         "preprocessing", ["--pipeline-id", "run-a", "--lake", str(lake)]
     )
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     job = subprocess.Popen(
-        command, env=submit.submit_environment(), start_new_session=True, **quiet
+        command, env=spark_submit.submit_environment(), start_new_session=True, **quiet
     )
     try:
         deadline = time.monotonic() + PATIENCE

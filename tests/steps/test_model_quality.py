@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from churnlab import paths
-from churnlab.run.submit import submit_environment
+from churnlab.run.spark_submit import submit_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_data, pytest.mark.xdist_group("quality")]
 
@@ -17,9 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.real_data, pytest.mark.xdist_group("
 def found(real_csv, tmp_path_factory) -> dict:
     """Means and spreads of the default forest over 5×5 folds, and its metrics on the test split."""
     target = tmp_path_factory.mktemp("quality") / "found.json"
-    files = ",".join(
-        str(paths.SCRIPTS / f"{name}.py") for name in ("common_utils", "model_training")
-    )
+    files = ",".join(str(paths.SCRIPTS / file) for file in ("churn.zip", "model_training.py"))
     program = Path(__file__).with_name("evaluate_forest.py")
     command = [Path(sys.executable).with_name("spark-submit"), "--conf", "spark.ui.enabled=false"]
     done = subprocess.run(

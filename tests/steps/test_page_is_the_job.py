@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from churnlab.run import submit
+from churnlab.run import spark_submit
 from tests.conftest import environment_without_java
 from tests.course import course_in
 from tests.same_rows import approximately, order
@@ -19,7 +19,7 @@ STEPS = {
     "hyperparameter_tuning": ["--quick", "true"],
     "batch_scoring": [],
 }
-PAGE_DECISION = ("the reader of module 7", "best of its run in cross-validation")
+PAGE_DECISION = ("the reader of module 6", "best of its run in cross-validation")
 # What names the run, and so differs between two runs of the same thing.
 RUN_COLUMNS = {"pipeline_id", "pipeline_execution_ts", "model_version", "model_uri", "metrics_uri"}
 RUN_COLUMNS |= {"data_pipeline_id"}
@@ -55,15 +55,15 @@ def lake(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def closing_lines(lake) -> dict[str, str]:
     """Run every script by spark-submit on the input of the pages; return the last lines."""
-    import common_utils
+    from churnlab.run.library import library
 
-    root, lines = common_utils.dataset_root(str(lake), "churn"), {}
+    root, lines = library.tables.dataset_root(str(lake), "churn"), {}
     for step, options in STEPS.items():
         if step == "batch_scoring":  # decided on the page by its reader, here by `churnlab promote`
-            chosen = common_utils.best_candidate(root, JOB_RUN)
-            common_utils.promote(chosen, root, JOB_RUN, *PAGE_DECISION)
+            chosen = library.registry.best_candidate(root, JOB_RUN)
+            library.registry.promote(chosen, root, JOB_RUN, *PAGE_DECISION)
         arguments = ["--pipeline-id", JOB_RUN, "--lake", str(lake), *options]
-        done = submit.run_script(step, arguments, capture_output=True, text=True)
+        done = spark_submit.run_script(step, arguments, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         lines[step] = done.stdout.strip().splitlines()[-1]
     return lines
@@ -72,12 +72,12 @@ def closing_lines(lake) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def rows_of(spark, lake, closing_lines):
     """Return a function: a run's rows of a table, without run columns, in a fixed order."""
-    import common_utils
+    from churnlab.run.library import library
 
-    root = common_utils.dataset_root(str(lake), "churn")
+    root = library.tables.dataset_root(str(lake), "churn")
 
     def rows_of(name: str, run: str) -> list[dict]:
-        table = common_utils.read_table(spark, root, name, run)
+        table = library.tables.read_table(spark, root, name, run)
         kept = [column for column in table.columns if column not in RUN_COLUMNS]
         rows = [row.asDict(recursive=True) for row in table.select(*kept).collect()]
         return sorted(rows, key=order)

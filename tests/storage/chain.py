@@ -1,4 +1,4 @@
-"""The steps 03-07 on few customers, on this machine and in a bucket, with the same options."""
+"""The steps 02-06 on few customers, on this machine and in a bucket, with the same options."""
 
 from tests.same_rows import order
 

@@ -24,8 +24,8 @@ def need(package_file: str) -> None:
 @pytest.fixture(scope="session")
 def run_step(spark) -> Callable[..., None]:
     """Run a script's main with its arguments in the session of the tests, which it must not stop."""
-    for script in ("common_utils", "hyperparameter_tuning", "batch_scoring"):  # for Python workers
-        spark.sparkContext.addPyFile(str(paths.SCRIPTS / f"{script}.py"))
+    for file in ("churn.zip", "hyperparameter_tuning.py", "batch_scoring.py"):  # for Python workers
+        spark.sparkContext.addPyFile(str(paths.SCRIPTS / file))
 
     def run(step: str, arguments: list[str]) -> None:
         with pytest.MonkeyPatch.context() as patch:
@@ -41,8 +41,8 @@ def run_step(spark) -> Callable[..., None]:
 @pytest.fixture(scope="session")
 def raw_file(spark, tmp_path_factory) -> Path:
     """Generated customers and one broken row, as a file that somebody hands us."""
-    from common_utils import RAW_COLUMNS
-    from customer_data import generate_customers
+    from churn.contract import RAW_COLUMNS
+    from churn.generator import generate_customers
 
     method_limit = "spark.sql.codegen.hugeMethodLimit"
     before = spark.conf.get(method_limit)
@@ -69,7 +69,7 @@ def local_lake(run_step, raw_file, tmp_path_factory) -> str:
 @pytest.fixture(scope="session")
 def local_rows(local_lake) -> Callable:
     """Return the answer to a query over the tables of that lake, as a pandas DataFrame."""
-    import common_utils
+    from churnlab.run.library import library
 
-    root = common_utils.dataset_root(local_lake, "churn")
-    return lambda query: common_utils.review(root, query)
+    root = library.tables.dataset_root(local_lake, "churn")
+    return lambda query: library.review.review(root, query)

@@ -9,26 +9,19 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-import common_utils
 import nbformat
 import pytest
-from common_utils import (
-    TABLES,
-    DataContractError,
-    StepError,
-    TableNotFoundError,
-    own_or_newest_run,
-    read_table,
-    registered_model,
-    review,
-    write_table,
-)
+from churn.programs import DataContractError, StepError, TableNotFoundError
+from churn.registry import registered_model
+from churn.review import review
+from churn.tables import TABLES, own_or_newest_run, read_table, write_table
 from google.api_core.exceptions import BadRequest, GoogleAPICallError
 from google.cloud import bigquery
 from pyspark.sql import DataFrame
 
 from churnlab import paths
 from churnlab.run import lineage
+from churnlab.run.library import library
 from tests.same_rows import approximately
 from tests.storage.chain import RUN, options, plain, records
 from tests.storage.conftest import need
@@ -73,15 +66,15 @@ def arrow_of(rows: DataFrame):
 def load_by_the_client(spark, table: str) -> DataFrame:
     """Return rows with the types that the connector gives them: every integer is a long."""
     name = table.rpartition(".")[2].partition("__")[0]
-    schema = re.sub(r"\bINT\b", "BIGINT", common_utils.table_columns(name))
+    schema = re.sub(r"\bINT\b", "BIGINT", library.tables.table_columns(name))
     rows = [row.values() for row in Client().list_rows(Client().get_table(table))]
     return spark.createDataFrame(rows, schema)
 
 
 @pytest.fixture
 def connector(client, monkeypatch):
-    monkeypatch.setattr(common_utils, "save_to_bigquery", save_by_the_client)
-    monkeypatch.setattr(common_utils, "load_from_bigquery", load_by_the_client)
+    monkeypatch.setattr(library.tables, "save_to_bigquery", save_by_the_client)
+    monkeypatch.setattr(library.tables, "load_from_bigquery", load_by_the_client)
 
 
 # The rows of a local run, and the questions of the course
@@ -127,7 +120,9 @@ def test_every_review_of_the_notebooks_is_found():
     assert {"README.md: 1", "how-to-use.md: 1"} <= set(QUERIES)
 
 
-@pytest.mark.parametrize("call", ["review(tables, query)", "cu.review(tables, f'SELECT {what}')"])
+@pytest.mark.parametrize(
+    "call", ["review(tables, query)", "library.review.review(tables, f'SELECT {what}')"]
+)
 def test_a_query_that_nobody_can_read_off_the_page_is_an_error(call):
     with pytest.raises(UnknownQuery, match=r"write the query itself|\{what\} stands for"):
         list(in_code(call, RUN))
@@ -214,7 +209,7 @@ def test_a_write_that_fails_leaves_the_old_rows_and_no_staging_table(
         save_by_the_client(rows.limit(1), table)
         raise OSError("a worker is gone")
 
-    monkeypatch.setattr(common_utils, "save_to_bigquery", half_a_write)
+    monkeypatch.setattr(library.tables, "save_to_bigquery", half_a_write)
     with pytest.raises(OSError, match="a worker is gone"):
         write_table(outcomes(spark, "new-1", "new-2"), dataset, OUTCOMES, "run-a", "one")
     assert stored(dataset) == [["run-a", "one", "old"]]
@@ -237,7 +232,7 @@ def test_what_a_killed_job_leaves_harms_nobody_and_expires(spark, client, datase
         raise Killed
 
     with monkeypatch.context() as killed, pytest.raises(Killed):
-        killed.setattr(common_utils, "save_to_bigquery", die)
+        killed.setattr(library.tables, "save_to_bigquery", die)
         killed.setattr(Client, "delete_table", lambda *arguments, **options: None)
         write_table(outcomes(spark, "half"), dataset, OUTCOMES, "run-a", "one")
     write_table(outcomes(spark, "new"), dataset, OUTCOMES, "run-a", "one")
@@ -311,8 +306,8 @@ def test_a_bad_key_never_reaches_bigquery(spark, monkeypatch):
 
 
 def test_a_table_that_nobody_made_is_named_before_spark_starts(spark, client, dataset, monkeypatch):
-    monkeypatch.setattr(common_utils, "save_to_bigquery", None)
-    monkeypatch.setattr(common_utils, "load_from_bigquery", None)
+    monkeypatch.setattr(library.tables, "save_to_bigquery", None)
+    monkeypatch.setattr(library.tables, "load_from_bigquery", None)
     client.delete_table(f"{dataset.removeprefix('bigquery://')}.{OUTCOMES}")
     missing = rf"BigQuery has no table demo\.\w+\.{OUTCOMES}\. Apply infra/"
     with pytest.raises(TableNotFoundError, match=missing):
@@ -363,7 +358,7 @@ def test_what_is_read_has_the_contract_s_types_and_run(spark, dataset):
     for run in ("run-b", "run-a"):
         write_table(rows, dataset, "crime_counts", run, "counting")
     found = read_table(spark, dataset, "crime_counts")
-    assert found.schema == common_utils.contract_schema("crime_counts")
+    assert found.schema == library.tables.contract_schema("crime_counts")
     assert read_table(spark, dataset, "crime_counts", "run-a").count() == 1
     assert own_or_newest_run(spark, dataset, "crime_counts", "run-x") == "run-a"
 
@@ -372,7 +367,7 @@ def test_an_empty_table_has_no_newest_run_and_no_model(spark, dataset):
     assert read_table(spark, dataset, OUTCOMES).count() == 0
     with pytest.raises(TableNotFoundError, match="has no rows"):
         own_or_newest_run(spark, dataset, OUTCOMES, "run-a")
-    with pytest.raises(common_utils.ModelError, match="No model is the champion yet"):
+    with pytest.raises(library.programs.ModelError, match="No model is the champion yet"):
         registered_model(dataset)
 
 

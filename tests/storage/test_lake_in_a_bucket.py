@@ -9,26 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from common_utils import (
-    TABLES,
-    StepError,
+from churn.contract import newest_landing
+from churn.lake import (
     check_lake,
     delete_folder,
     exists,
-    finished_attempts,
     list_folders,
     names_below,
-    newest_landing,
-    read_table,
     read_text,
-    review,
-    run_record,
-    write_table,
     write_text,
 )
+from churn.programs import StepError
+from churn.review import review
+from churn.runs import run_record
+from churn.tables import TABLES, finished_attempts, read_table, write_table
 
 from churnlab import paths
-from churnlab.run import submit
+from churnlab.run.spark_submit import submit_environment
 from churnlab.standins.storage import storage_server
 from tests.same_rows import approximately
 from tests.storage.bucket import CONNECTOR, arrow_variables, spark_settings, storage_client
@@ -53,21 +50,21 @@ class Cloud:
 
     def submit(self, step: str, folder: Path, *more: str) -> None:
         """Run a script of the code bucket as a batch does, from a working folder."""
-        self._submit(step, ("common_utils", "batch_scoring"), folder, options(step, LAKE, *more))
+        self._submit(step, ("churn.zip", "batch_scoring.py"), folder, options(step, LAKE, *more))
 
     def submit_several(self, steps: dict[str, list[str]], folder: Path) -> None:
         """Run scripts of the code bucket one after another, as one batch that starts Spark once."""
         words = json.dumps([[step, *options(step, LAKE, *more)] for step, more in steps.items()])
-        self._submit("several", ("common_utils", *steps), folder, [words])
+        self._submit("several", ("churn.zip", *(f"{step}.py" for step in steps)), folder, [words])
 
     def _submit(self, script: str, libraries, folder: Path, arguments: list[str]) -> None:
         spark_submit = str(Path(sys.executable).with_name("spark-submit"))
         conf = [word for pair in self.settings.items() for word in ("--conf", "=".join(pair))]
-        conf += ["--py-files", ",".join(f"{CODE}/{name}.py" for name in libraries)]
+        conf += ["--py-files", ",".join(f"{CODE}/{name}" for name in libraries)]
         noted = self.requests.stat().st_size
         done = subprocess.run(
             [spark_submit, *conf, f"{CODE}/{script}.py", *arguments],
-            env=submit.submit_environment(),
+            env=submit_environment(),
             cwd=folder,
             capture_output=True,
             text=True,
@@ -226,7 +223,7 @@ def test_models_metrics_and_records_are_in_the_bucket(finished):
     for step, name in {"preprocessing": "preprocessing", "model_training": "training"}.items():
         record = run_record(LAKE, RUN, name)
         assert record["script"] == f"{step}.py"
-        assert re.fullmatch("[0-9a-f]{40}", record["library_blob"])
+        assert re.fullmatch("[0-9a-f]{40}", record["library_tree"])
 
 
 @pytest.mark.slow

@@ -22,19 +22,19 @@ SEPARATE_DISKS = pytest.mark.skipif(
 RUN = "on-a-cluster"
 # As few trees as show every cell.
 PARAMETERS = {
-    "04-preprocessing": {},
-    "05-model-training": {"num_trees": 10, "max_depth": 5},
-    "06-hyperparameter-tuning": {"quick": True},
-    "07-batch-scoring": {},
+    "03-preprocessing": {},
+    "04-model-training": {"num_trees": 10, "max_depth": 5},
+    "05-hyperparameter-tuning": {"quick": True},
+    "06-batch-scoring": {},
 }
 STEPS = {"preprocessing", "training", "tuning", "scoring"}
 
-SENDS_THE_LIBRARY = 'spark.sparkContext.addPyFile(f"{code}/common_utils.py")'
+SENDS_THE_LIBRARY = 'spark.sparkContext.addPyFile(f"{code}/churn.zip")'
 FINDS_IT_ALONE = "import sys; sys.path.insert(0, code)"
 ASK_EXECUTORS = """
 def place(row):
-    import common_utils, os
-    return os.path.abspath(common_utils.__file__), os.listdir(notebooks)
+    import churn, os
+    return os.path.abspath(churn.__file__), os.listdir(notebooks)
 
 places = spark.sparkContext.parallelize(range(4), 4).map(place).collect()
 print(spark.sparkContext.master, *sorted({file for file, _ in places}), sep="\\n")
@@ -69,7 +69,7 @@ def machine(tmp_path_factory):
     machine = KernelMachine(root / "kernel", code=root / "code", lake=root / "lake")
     for folder in (machine.code, machine.lake, machine.notebooks):
         folder.mkdir(parents=True)
-    shutil.copy(paths.SCRIPTS / "common_utils.py", machine.code)
+    shutil.copy(paths.SCRIPTS / "churn.zip", machine.code)
     write_raw(machine.lake, invented_customers(600))
     with spark_cluster(root / "cluster", [*checkout(), machine.folder, machine.code]) as master:
         machine.prepare(master)
@@ -92,7 +92,7 @@ def questions(machine) -> tuple[list, str]:
 
     The preprocessing notebook's cells start the session, but find the library by themselves.
     """
-    notebook = nbformat.read(paths.NOTEBOOKS / "04-preprocessing.ipynb", as_version=4)
+    notebook = nbformat.read(paths.NOTEBOOKS / "03-preprocessing.ipynb", as_version=4)
     [last] = [n for n, cell in enumerate(notebook.cells) if SENDS_THE_LIBRARY in cell.source]
     notebook.cells = notebook.cells[: last + 1]
     sends = notebook.cells[-1].source
@@ -110,7 +110,7 @@ def questions(machine) -> tuple[list, str]:
     return [cell for cell in executed.cells if ASK_EXECUTORS in cell.source], done.stderr
 
 
-def test_notebooks_04_to_07_run_unmodified_and_write_to_the_lake(machine, course):
+def test_notebooks_03_to_06_run_unmodified_and_write_to_the_lake(machine, course):
     runs = machine.lake / "runs" / RUN
     assert {record.stem for record in runs.iterdir()} == STEPS
     tables = machine.lake / "warehouse" / "churn"
@@ -136,4 +136,4 @@ def test_executors_have_the_library_that_was_sent_but_no_file_of_the_kernel(mach
 def test_executors_miss_a_library_that_was_not_sent(questions):
     (asked, _), _ = questions
     assert [output.output_type for output in asked.outputs] == ["error"]
-    assert "No module named 'common_utils'" in asked.outputs[0].evalue
+    assert "No module named 'churn'" in asked.outputs[0].evalue
