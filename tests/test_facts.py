@@ -160,6 +160,14 @@ def test_every_program_takes_the_same_keys_of_runs():
     assert set.union(*said.values()) == {load_facts().course["pipeline-id"]}
 
 
+def test_the_function_knows_a_key_that_the_course_has_made():
+    shape = load_facts().course["new-pipeline-id"]
+    made = r'(?m)^PIPELINE_ID = re\.compile\(r"(.+)"\)$'
+    assert found(made, "scripts_generated/pipeline_function.py") == [shape]
+    key = library.runs.new_pipeline_id()
+    assert re.fullmatch(shape, key) and library.runs.check_pipeline_id(key)
+
+
 def test_a_batch_s_name_holds_the_longest_key_and_the_longest_step():
     limits = load_facts().values("spark-batch-names")
     longest = "k" * 48

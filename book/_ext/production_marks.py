@@ -46,14 +46,15 @@ def mark_cells(app, doctree, docname):
             if path.parent.name == LIBRARY:
                 _warn(path, "is missing", docname)
             continue
-        first = first_statement(next(code.findall(nodes.literal_block)).astext())
-        if first is None:
-            continue
-        line = scripts[path].line_of(first)
+        known_by = signs(next(code.findall(nodes.literal_block)).astext())
+        line = next(filter(None, map(scripts[path].line_of, known_by)), None)
         if line:
             code += _mark(app, docname, path, line)
-        elif not isinstance(first, IMPORTS):  # an import that the script has no use for is left out
-            _warn(path, f"lacks the cell that begins with `{ast.unparse(first)[:60]}`", docname)
+        elif known_by and not isinstance(
+            known_by[0], IMPORTS
+        ):  # it drops imports it has no use for
+            begins = ast.unparse(known_by[0])[:60]
+            _warn(path, f"lacks the cell that begins with `{begins}`", docname)
 
 
 def script_of(tags, notebook):
@@ -88,10 +89,10 @@ class Script:
         return None
 
 
-def first_statement(source):
-    """The first statement of a cell that is no import, else its first import, else None."""
+def signs(source):
+    """The statements that a cell is known by: the first that is no import, else its imports."""
     statements = ast.parse(source).body
-    return next((s for s in statements if not isinstance(s, IMPORTS)), next(iter(statements), None))
+    return [s for s in statements if not isinstance(s, IMPORTS)][:1] or statements
 
 
 def _keys(node):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from churnlab import paths
+from tests.book.browsing import new_page
 from tests.book.small_book import SmallBook
 from tests.conftest import CHROMIUM_OPTIONS
 
@@ -57,3 +58,11 @@ def browser():
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A fresh page at desktop width."""
+    page = new_page(browser)
+    yield page
+    page.close()

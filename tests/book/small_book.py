@@ -17,6 +17,7 @@ EXTENSIONS = [
     "glossary_links",
     "page_icons",
     "page_scripts",
+    "picture_links",
     "picture_texts",
     "production_marks",
     "repeated_warnings",

@@ -154,6 +154,15 @@ def test_a_picture_in_a_notebook_has_the_text_of_its_cell(small_book):
     assert 'alt="Areas grow."' in small_book.page()
 
 
+def test_a_picture_in_a_notebook_opens_alone(small_book):
+    small_book.both(result=picture(), mystnb={"image": {"alt": "Areas grow."}})
+    small_book.build()
+    link = re.search(
+        r'<a class="course-picture" href="\.\./(_images/\w+\.png)"><img ', small_book.page()
+    )
+    assert (small_book.root / "_build/html" / link[1]).is_file()
+
+
 def test_a_picture_in_prose_without_a_text_is_a_warning(small_book):
     small_book.write("area.svg", "<svg xmlns='http://www.w3.org/2000/svg'/>")
     small_book.write_index("![](area.svg)")
