@@ -4,7 +4,7 @@ The rules, which `book/how-to-use.md` explains to readers:
 
 * the cell tagged ``parameters`` becomes the options (``pipeline_id`` → ``--pipeline-id``);
 * functions, classes, imports and UPPER_CASE constants go to module level, the rest into ``main()``;
-* cells tagged ``book-only``, ``exercise`` or ``solution`` stay on the page;
+* cells tagged ``book-only``, ``exercise``, ``solution`` or ``check`` stay on the page;
 * a cell tagged ``library:NAME`` holds functions and constants of the library's module NAME: it goes
   into ``churn/NAME.py``, and who needs them imports them from there, the page's own script too;
 * without a parameters cell a script holds definitions only, for somebody else to import; without
