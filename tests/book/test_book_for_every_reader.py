@@ -1,4 +1,4 @@
-"""The book for every reader: by ear, in the dark, on paper, on a phone, on a slow line."""
+"""The book for every reader: by ear, in the dark, on paper and on a phone."""
 
 import re
 from pathlib import Path
@@ -24,12 +24,6 @@ LOOKED_AT = {
     "the status": "book/status",
     "a script": "scripts_generated/preprocessing",
 }
-# Bytes as they lie on the disk. In November 2026 a page of prose took 0.63 MB with all it loads, and
-# the search 0.8 MB, the longest notebook 1.1 MB; the theme's own icons had been 1.9 MB more.
-HEAVIEST_PROSE = 850_000
-HEAVIEST_NOTEBOOK = 1_400_000
-HEAVIEST_HTML = 600_000
-MERMAID = "mermaid.tiny.js"  # 2.6 MB, on pages with a diagram, and once for all of them
 
 COLUMNS_OF_CODE = """code => {
     const style = getComputedStyle(code), text = document.createElement('span');
@@ -96,48 +90,6 @@ def test_a_planted_barrier_is_found(page, site, fault, rule):
         "fault => document.querySelector('article').insertAdjacentHTML('beforeend', fault)", fault
     )
     assert [found.split(":")[0] for found in barriers(page)] == [rule]
-
-
-@pytest.fixture(scope="module")
-def weights(browser, book, site) -> dict[str, dict[str, int]]:
-    """The bytes of each page, by what it loads."""
-    weights = {}
-    for name in page_names(book):
-        context = browser.new_context(viewport=WIDE)  # nothing is remembered from another page
-        page = context.new_page()
-        page.set_default_timeout(300_000)
-        weights[name] = sizes = {}
-        page.on("response", lambda response, sizes=sizes: sizes.update(_size(response)))
-        page.goto(f"{site}/{name}", wait_until="networkidle")
-        context.close()
-    return weights
-
-
-def _size(response) -> dict[str, int]:
-    if not response.url.startswith("http"):
-        return {}
-    return {response.url.partition("?")[0]: int(response.header_value("content-length") or 0)}
-
-
-def test_no_page_is_heavier_than_it_needs_to_be(weights):
-    heavy = {}
-    for name, sizes in weights.items():
-        total = sum(size for url, size in sizes.items() if not url.endswith(MERMAID))
-        limit = HEAVIEST_NOTEBOOK if name.startswith("notebooks/") else HEAVIEST_PROSE
-        if total > limit and "scripts_generated/" not in name:
-            heavy[name] = total, sorted(sizes.items(), key=lambda item: -item[1])[:3]
-    assert heavy == {}
-
-
-def test_no_page_is_longer_than_a_browser_likes(weights):
-    html = {
-        name: size
-        for name, sizes in weights.items()
-        for url, size in sizes.items()
-        if url.endswith(name)
-    }
-    assert len(html) == len(weights) and min(html.values()) > 1_000
-    assert {name: size for name, size in html.items() if size > HEAVIEST_HTML} == {}
 
 
 def test_every_icon_of_a_page_has_its_glyph(page, site, book):
