@@ -13,7 +13,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("book")]
 
 WIDE = {"width": 1440, "height": 900}
 PAPER = {"width": 680, "height": 962}  # A4, 15 mm of margin
-COLUMNS = 80
 # By the end of a page's name, because notebooks may get another number.
 LOOKED_AT = {
     "the first page": "book/index",
@@ -108,16 +107,24 @@ def test_every_icon_of_a_page_has_its_glyph(page, site, book):
         assert code and int(code[1], 16) in glyphs, icon
 
 
+def columns(page, code: str) -> int:
+    """How many characters fit into a line of code of the open page without scrolling."""
+    shown = f"boxes => boxes.filter(box => box.checkVisibility()).map({COLUMNS_OF_CODE})"
+    return min(page.locator(code).evaluate_all(shown))
+
+
 def test_a_line_of_80_characters_fits_beside_both_sidebars(page, site, book):
     page.set_viewport_size(WIDE)
     open_page(page, f"{site}/{page_of(book, '-preprocessing')}")
     assert len(page.evaluate(SHOWN, ".bd-sidebar-primary, .bd-sidebar-secondary")) == 2
-    cells = page.locator(".cell_input pre")
-    assert cells.count() > 5
-    columns = cells.evaluate_all(
-        f"cells => cells.filter(c => c.checkVisibility()).map({COLUMNS_OF_CODE})"
-    )
-    assert min(columns) >= COLUMNS
+    assert page.locator(".cell_input pre").count() > 5
+    assert columns(page, ".cell_input pre") >= 80
+
+
+def test_a_line_of_100_characters_fits_on_the_page_of_a_script(page, site):
+    page.set_viewport_size(WIDE)
+    open_page(page, f"{site}/scripts_generated/preprocessing.html")
+    assert columns(page, "article .highlight pre") >= 100
 
 
 def test_on_paper_there_is_all_code_and_no_navigation(page, site, book):
