@@ -6,11 +6,12 @@ import contextlib
 import inspect
 import io
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+from pyspark.sql import SparkSession
 
 from churnlab.author.exercises import EXERCISE_TAG
 from churnlab.author.exporter import PAGE_TAGS, export_notebook
@@ -39,7 +40,8 @@ def differences(step: str, change: Callable, after: str, folder: Path | None = N
     """
     [path] = (folder or Path.cwd()).glob(f"*-{step}.ipynb")
     page = changed(nbformat.read(path, as_version=4), change, after)
-    with tempfile.TemporaryDirectory() as lake, contextlib.redirect_stdout(io.StringIO()):
+    quiet = contextlib.redirect_stdout(io.StringIO())
+    with tempfile.TemporaryDirectory() as lake, quiet, spark_says_errors_only():
         write_customers(Path(lake))
         try:
             script = export_notebook(page, path.stem)
@@ -48,6 +50,17 @@ def differences(step: str, change: Callable, after: str, folder: Path | None = N
         run_page(page, {"lake": lake, "pipeline_id": "the-page"})
         run_job(script, ["--lake", lake, "--pipeline-id", "the-job"])
         return differing_rows(lake)
+
+
+@contextlib.contextmanager
+def spark_says_errors_only() -> Iterator[None]:
+    """Keep the warnings of a session that is shared, and caches twice, to itself."""
+    context = SparkSession.builder.getOrCreate().sparkContext
+    context.setLogLevel("ERROR")
+    try:
+        yield
+    finally:
+        context.setLogLevel("WARN")
 
 
 def changed(notebook: NotebookNode, change: Callable, after: str) -> NotebookNode:
