@@ -269,9 +269,29 @@ def lab(
     from churnlab.author.exercises import write_learner_copies
     from churnlab.run.lab import start_lab
 
-    for kept in write_learner_copies(paths.NOTEBOOKS, paths.LAB).kept:
+    for kept in write_learner_copies(paths.NOTEBOOKS, paths.LAB, paths.EXECUTED).kept:
         say(f"{kept}: you changed it, so it stays. Rename it for a fresh copy.")
     raise typer.Exit(start_lab(port, browser, paths.ROOT))
+
+
+@app.command()
+def check(
+    modules: Annotated[
+        list[str] | None, typer.Argument(help="Numbers or names, such as 04; all if none.")
+    ] = None,
+) -> None:
+    """Check the exercises in your copies in lab/; ends with status 1 while one is open."""
+    from churnlab.author.checks import PASSED, judge_copy
+    from churnlab.run.runner import find_notebooks
+
+    still_open = 0
+    for notebook in find_notebooks(modules or []):
+        say(notebook.stem, style="bold")
+        for verdict in judge_copy(paths.LAB / notebook.name):
+            reason = f": {verdict.reason}" if verdict.reason else ""
+            say(f"  {verdict.state:9} {verdict.title}{reason}")
+            still_open += verdict.state != PASSED
+    raise typer.Exit(1 if still_open else 0)
 
 
 @app.command()

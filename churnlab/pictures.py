@@ -2,12 +2,43 @@
 
 import textwrap
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import networkx as nx
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.path import Path
 
-GAP = 0.4  # inches between two columns
-BOX = {"boxstyle": "round,pad=0.45", "facecolor": "#eef2f7", "edgecolor": "#445", "lw": 0.8}
+# All lengths are inches, and so are the coordinates of the axes.
+COLUMN_GAP = 0.45
+ROW_GAP = 0.22
+PADDING = 0.11
+MARGIN = 0.08
+TITLE_HEIGHT = 0.4
+BOX = {"boxstyle": "round,pad=0,rounding_size=0.06", "facecolor": "#eef2f7", "edgecolor": "#445"}
+ARROW = {"arrowstyle": "-|>", "mutation_scale": 11, "shrinkA": 0, "shrinkB": 0, "color": "#556"}
+
+
+@dataclass
+class Box:
+    """A node's text and its place; a box without a text is where a long arrow passes."""
+
+    text: str
+    width: float = 0.0
+    height: float = 0.0
+    x: float = 0.0
+    y: float = 0.0
+
+    @property
+    def left(self) -> tuple[float, float]:
+        """The middle of the left edge."""
+        return self.x - self.width / 2, self.y
+
+    @property
+    def right(self) -> tuple[float, float]:
+        """The middle of the right edge."""
+        return self.x + self.width / 2, self.y
 
 
 def draw_graph(
@@ -23,35 +54,102 @@ def draw_graph(
     """
     graph = nx.DiGraph(edges)
     labels = labels or {}
-    texts = {node: _text(labels.get(node, _words(node)), width) for node in graph}
-    layers = _layers(graph)
-    rows = max(map(len, layers))
-    lines = max(text.count("\n") + 1 for text in texts.values())
-    place, right = {}, 0.0
-    for layer in layers:
-        column = max(len(line) for node in layer for line in texts[node].split("\n"))
-        inches = 0.3 + 0.075 * column
-        for row, node in enumerate(layer):
-            place[node] = (right + inches / 2, (len(layer) - 1) / 2 - row)
-        right += inches + GAP
-    fig, ax = plt.subplots(
-        figsize=(right - GAP + 0.3, 0.7 + rows * (0.35 + 0.17 * lines)), layout="constrained"
-    )
-    boxes = {}
-    for node, (x, y) in place.items():
-        text = ax.text(x, y, texts[node], ha="center", va="center", fontsize=9, bbox=BOX)
-        boxes[node] = text.get_bbox_patch()
-    for start, end in graph.edges:
-        arrow = {"arrowstyle": "-|>", "color": "#556", "shrinkA": 1, "shrinkB": 1, "lw": 1}
-        arrow |= {"patchA": boxes[start], "patchB": boxes[end]}
-        ax.annotate("", place[end], place[start], arrowprops=arrow)
-    ax.set(xlim=(-0.1, right - GAP + 0.1), ylim=(-rows / 2, rows / 2))
-    ax.set_title(title, fontsize=11)
-    ax.axis("off")
+    fig, ax = plt.subplots()
+    boxes = {node: Box(_text(labels.get(node, _words(node)), width)) for node in graph}
+    for box in boxes.values():
+        _measure(box, fig)
+    layers, ways = _with_long_ways(graph, boxes)
+    size = _place(_ordered(layers, ways), boxes)
+    _fit(fig, ax, size, title)
+    for box in boxes.values():
+        if box.text:
+            corner = (box.x - box.width / 2, box.y - box.height / 2)
+            ax.add_patch(FancyBboxPatch(corner, box.width, box.height, lw=0.8, **BOX))
+            ax.text(box.x, box.y, box.text, ha="center", va="center", fontsize=9)
+    for way in ways:
+        ax.add_patch(FancyArrowPatch(path=_curve([boxes[node] for node in way]), lw=1, **ARROW))
     return fig
 
 
-def _layers(graph: nx.DiGraph) -> list[list[str]]:
+def _measure(box: Box, fig: plt.Figure) -> None:
+    """Set the size of a box from its text as it will be drawn."""
+    drawn = fig.text(0, 0, box.text, fontsize=9)
+    extent = drawn.get_window_extent()
+    drawn.remove()
+    box.width = extent.width / fig.dpi + 2 * PADDING
+    box.height = extent.height / fig.dpi + 2 * PADDING
+
+
+def _with_long_ways(graph: nx.DiGraph, boxes: dict) -> tuple[list[list], list[list]]:
+    """Return the columns and each arrow's way; one past a column keeps a free place in it."""
+    layers = _layers(graph)
+    column = {node: number for number, layer in enumerate(layers) for node in layer}
+    ways = []
+    for start, end in graph.edges:
+        way = [start]
+        for number in range(column[start] + 1, column[end]):
+            place = (start, end, number)
+            boxes[place] = Box("", height=PADDING)
+            layers[number].append(place)
+            way.append(place)
+        ways.append([*way, end])
+    return layers, ways
+
+
+def _ordered(layers: list[list], ways: list[list]) -> list[list]:
+    """Return the columns, each sorted by where its arrows come from, so that fewer cross."""
+    befores: dict = {}
+    for way in ways:
+        for start, end in pairwise(way):
+            befores.setdefault(end, []).append(start)
+    ordered, height = [], {}
+    for layer in layers:
+        rank = {}
+        for number, node in enumerate(layer):
+            known = [height[before] for before in befores.get(node, []) if before in height]
+            rank[node] = sum(known) / len(known) if known else number - (len(layer) - 1) / 2
+        ordered.append(sorted(layer, key=rank.get))
+        height |= {n: i - (len(layer) - 1) / 2 for i, n in enumerate(ordered[-1])}
+    return ordered
+
+
+def _place(layers: list[list], boxes: dict) -> tuple[float, float]:
+    """Set the boxes' places, each column in the middle; return width and height of it all."""
+    heights = [sum(boxes[n].height + ROW_GAP for n in layer) - ROW_GAP for layer in layers]
+    middle, right = MARGIN + max(heights) / 2, MARGIN
+    for layer, height in zip(layers, heights, strict=True):
+        across = max(boxes[node].width for node in layer)
+        top = middle + height / 2
+        for node in layer:
+            box = boxes[node]
+            box.width = box.width or across  # a passing arrow goes straight through its column
+            box.x, box.y = right + across / 2, top - box.height / 2
+            top -= box.height + ROW_GAP
+        right += across + COLUMN_GAP
+    return right - COLUMN_GAP + MARGIN, 2 * middle
+
+
+def _fit(fig: plt.Figure, ax: plt.Axes, size: tuple[float, float], title: str) -> None:
+    """Make the axes' unit an inch, with room for the title above."""
+    ax.set_title(title, fontsize=11)
+    fig.set_size_inches(size[0], size[1] + TITLE_HEIGHT)
+    fig.subplots_adjust(0, 0, 1, size[1] / (size[1] + TITLE_HEIGHT))
+    ax.set(xlim=(0, size[0]), ylim=(0, size[1]))
+    ax.axis("off")
+
+
+def _curve(way: list[Box]) -> Path:
+    """Return the line from the first box's right edge to the last one's left edge."""
+    points, codes = [way[0].right], [Path.MOVETO]
+    for start, end in pairwise(way):
+        (x0, y0), (x1, y1) = start.right, end.left
+        half = (x0 + x1) / 2
+        points += [(half, y0), (half, y1), (x1, y1), end.right]
+        codes += [Path.CURVE4] * 3 + [Path.LINETO]
+    return Path(points[:-1], codes[:-1])
+
+
+def _layers(graph: nx.DiGraph) -> list[list]:
     """Return the nodes by column; what nothing leads to stands right before its first use."""
     column = {
         node: number
@@ -61,7 +159,7 @@ def _layers(graph: nx.DiGraph) -> list[list[str]]:
     for node in graph:
         if not graph.in_degree(node) and graph.out_degree(node):
             column[node] = min(column[after] for after in graph.successors(node)) - 1
-    layers: list[list[str]] = [[] for _ in range(max(column.values()) + 1)]
+    layers: list[list] = [[] for _ in range(max(column.values()) + 1)]
     for node, number in column.items():
         layers[number].append(node)
     return layers

@@ -5,13 +5,14 @@ that Sphinx reads for the page is that copy, prepared for reading. A copy that i
 was made from other cells is a warning, hence an error under `-W`.
 """
 
+import re
 from pathlib import Path
 
 import nbformat
 from sphinx.util import logging
 
 from churnlab import paths
-from churnlab.author.exercises import is_solution, stub_cell
+from churnlab.author.exercises import with_stubs, without_markers
 from churnlab.author.quizzes import has_quiz, with_choices
 
 MEND = "Run `make course` to execute the notebooks again."
@@ -31,28 +32,38 @@ def show_executed_copy(app, docname, source):
 
 
 def for_reading(notebook):
-    """The notebook as its page shows it: stubs before folded solutions, quizzes to answer."""
-    cells = []
+    """The notebook as its page shows it: stubs, checks, folded solutions, quizzes to answer."""
     for cell in notebook.cells:
-        tags = cell.metadata.get("tags", [])
         cell.metadata.pop("papermill", None)
-        if INJECTED_TAG in tags:
-            cell.metadata.tags = [*tags, "remove-cell"]
-        if is_solution(cell):
-            cells.append(stub_cell(cell))
-            cell.metadata.tags = [tag for tag in tags if not tag.startswith("hide-")]
-            cell.metadata.tags.append("hide-cell")
-            cell.metadata.setdefault("mystnb", {}).update(
-                code_prompt_show="Show the solution", code_prompt_hide="Hide the solution"
-            )
+        if INJECTED_TAG in cell.metadata.get("tags", []):
+            cell.metadata.tags = [*cell.metadata.tags, "remove-cell"]
+        for output in cell.get("outputs", []):
+            if page := output.get("data", {}).get("text/html"):
+                output.data["text/html"] = for_everybody(page)
         if has_quiz(cell):
             cell.source = with_choices(cell.source)
-        cells.append(cell)
-    notebook.cells = cells
+    notebook.cells = with_stubs(notebook.cells, _folded)
     # Interactive widgets would load their scripts from another host.
     notebook.metadata.pop("widgets", None)
     notebook.metadata.pop("papermill", None)
     return notebook
+
+
+def _folded(solution):
+    """The solution's cell, to be opened by the reader and without the markers."""
+    solution.source = without_markers(solution.source)
+    tags = [tag for tag in solution.metadata.tags if not tag.startswith("hide-")]
+    solution.metadata.tags = [*tags, "hide-cell"]
+    solution.metadata.setdefault("mystnb", {}).update(
+        code_prompt_show="Show the solution", code_prompt_hide="Hide the solution"
+    )
+    return solution
+
+
+def for_everybody(table):
+    """A table of pandas without headers that have no text, which a screen reader would read out."""
+    table = re.sub(r"<th></th>", "<td></td>", table)
+    return re.sub(r"<style scoped>.*?</style>\s*", "", table, flags=re.DOTALL)
 
 
 def _executed_copy(app, docname, committed):

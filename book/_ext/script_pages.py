@@ -3,6 +3,7 @@
 The same Markdown link works in JupyterLab, where it opens the file itself.
 """
 
+import re
 from html import escape
 from pathlib import Path, PurePosixPath
 
@@ -12,6 +13,7 @@ from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
 
 FOLDER = "scripts_generated"
+ORIGIN = re.compile(r"# Generated from (notebooks/[\w-]+)\.ipynb")
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +35,12 @@ def link_to_pages(app, doctree, docname):
 def pages(app):
     """`html-collect-pages`: a page for each script."""
     highlighter = PygmentsBridge("html", app.config.pygments_style)
-    for script in sorted((Path(app.srcdir) / FOLDER).glob("*.py")):
-        code = highlighter.highlight_block(script.read_text(encoding="utf-8"), "python")
-        notebook = _notebook_of(app, script.stem)
-        pagename = f"{FOLDER}/{script.stem}"
+    for script in sorted((Path(app.srcdir) / FOLDER).rglob("*.py")):
+        text = script.read_text(encoding="utf-8")
+        # Each line has an anchor, L-1 and so on.
+        code = highlighter.highlight_block(text, "python", linespans="L")
+        notebook = _notebook_of(app, text)
+        pagename = script.relative_to(app.srcdir).with_suffix("").as_posix()
         origin = ""
         if notebook:
             href = escape(app.builder.get_relative_uri(pagename, notebook))
@@ -59,15 +63,13 @@ def _script(target, docname):
         for part in path.parts:
             parts.pop() if part == ".." and parts else parts.append(part)
         path = PurePosixPath(*parts)
-    return path if path.parent.name == FOLDER and path.suffix == ".py" else None
+    return path if path.parts[:1] == (FOLDER,) and path.suffix == ".py" else None
 
 
-def _notebook_of(app, stem):
-    """The page a script comes from: `04-model-training` for `model_training`."""
-    for docname in app.env.found_docs:
-        name = PurePosixPath(docname).name
-        if name.lstrip("0123456789-").replace("-", "_") == stem and "notebooks/" in docname:
-            return docname
+def _notebook_of(app, text):
+    """The page a script comes from: the notebook that its first line names."""
+    if origin := ORIGIN.match(text):
+        return origin[1] if origin[1] in app.env.found_docs else None
     return None
 
 

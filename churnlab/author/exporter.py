@@ -34,7 +34,7 @@ from nbconvert.exporters import PythonExporter
 
 from churnlab.run.parameters import ExportError, Parameter, read_parameters
 
-PAGE_TAGS = {"book-only", "exercise", "solution", "injected-parameters"}
+PAGE_TAGS = {"book-only", "exercise", "solution", "check", "injected-parameters"}
 KNOWN_TAGS = PAGE_TAGS | {
     "parameters",
     "script-only",

@@ -30,9 +30,6 @@ QUESTION = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 CHOICE = re.compile(r"^(?P<letter>[a-z])\) (?P<text>.+)$", re.MULTILINE)
-DROPDOWN = re.compile(
-    r"^```\{dropdown\} (?P<title>.+?)\n(?P<text>.+?)\n```$", re.DOTALL | re.MULTILINE
-)
 RIGHT = "Right. The answer says why."
 WRONG = "Not that one. Try another, or open the answer."
 
@@ -62,17 +59,6 @@ def with_choices(source: str) -> str:
             "Write the question, lines such as `a) …`, and a dropdown named Answer.",
         )
     return f"{before}{HEADING}\n\n{shown.strip()}\n\n{heading}{after}".rstrip() + "\n"
-
-
-def with_folded_answers(source: str) -> str:
-    """Return a cell's text with its dropdowns as HTML, which JupyterLab can show and MyST's not."""
-    return DROPDOWN.sub(
-        lambda found: (
-            f"<details><summary>{html.escape(found['title'])}</summary>\n\n"
-            f"{found['text']}\n\n</details>"
-        ),
-        source,
-    )
 
 
 def _fieldset(found: re.Match, number: int) -> str:

@@ -4,8 +4,7 @@ import nbformat
 import pytest
 
 from churnlab import paths
-from churnlab.author.exercises import learner_copy
-from churnlab.author.quizzes import has_quiz, with_choices, with_folded_answers
+from churnlab.author.quizzes import has_quiz, with_choices
 from churnlab.errors import CourseError
 
 QUIZ = """An exercise before it.
@@ -53,19 +52,6 @@ def test_a_quiz_becomes_radio_buttons_and_an_answer_to_open():
 def test_no_blank_line_ends_a_question_before_its_end():
     fieldset = with_choices(QUIZ).partition("<fieldset")[2].partition("</fieldset>")[0]
     assert "\n\n" not in fieldset
-
-
-def test_in_the_lab_an_answer_is_folded_and_its_marks_are_kept():
-    shown = with_folded_answers(QUIZ)
-    assert "{dropdown}" not in shown and "b) *Sometimes*." in shown
-    assert "<details><summary>Answer</summary>\n\na). It always\nis.\n\n</details>" in shown
-
-
-def test_no_learner_s_copy_shows_a_directive_that_jupyterlab_can_t():
-    copies = [learner_copy(nbformat.read(p, as_version=4)) for p in paths.NOTEBOOKS.glob("*.ipynb")]
-    cells = [cell for copy in copies for cell in copy.cells if cell.cell_type == "markdown"]
-    assert [cell.source for cell in cells if "{dropdown}" in cell.source] == []
-    assert sum("<details>" in cell.source for cell in cells) >= len(copies)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,17 @@ from pathlib import Path
 import pytest
 
 from churnlab import paths
+from tests.book.browsing import new_page
+from tests.book.small_book import SmallBook
 from tests.browser import chromium
 
 sys.path.insert(0, str(paths.ROOT / "book" / "_ext"))
+
+
+@pytest.fixture
+def small_book(tmp_path):
+    """A book that builds without a warning."""
+    return SmallBook(tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +51,11 @@ def browser():
     """A browser for all tests of a worker."""
     with chromium() as browser:
         yield browser
+
+
+@pytest.fixture
+def page(browser):
+    """A fresh page at desktop width."""
+    page = new_page(browser)
+    yield page
+    page.close()

@@ -1,32 +1,26 @@
 """The book's Sphinx extensions, each on a book of a page or two."""
 
-import io
 import json
 import re
 from html import unescape
 
 import contract_tables
 import nbformat
+import pandas
 import pytest
 from course_status import duration
-from sphinx.application import Sphinx
-from sphinx.util.docutils import docutils_namespace
 
 from churnlab import facts, paths
+from churnlab.author.exercises import BEGIN, END
 from churnlab.cloud import costs
+from tests.book.small_book import EXTENSIONS
 
-EXTENSIONS = [
-    "contract_tables",
-    "cost_tables",
-    "course_status",
-    "executed_notebooks",
-    "page_scripts",
-    "picture_texts",
-    "repeated_warnings",
-    "script_pages",
-    "speed_results",
-    "version_tables",
-]
+SCRIPT = """\
+# Generated from notebooks/01-areas.ipynb by `make export`; do not edit.
+def main():
+    area = 3.14159 * 2**2
+    return '<area>'
+"""
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
     "gg=="
@@ -42,86 +36,6 @@ RECORD = {
     "versions": {"python": "3.11.7", "pyspark": "3.5.9"},
     "commit": "0123456789abcdef",
 }
-
-
-class SmallBook:
-    """A book in a temporary folder, with one notebook and its executed copy."""
-
-    def __init__(self, root):
-        self.root = root
-        self.write("notebooks/01-areas.ipynb", self.notebook())
-        self.write("_build/executed/01-areas.ipynb", self.notebook(result="12.57"))
-        self.write_index("")
-
-    def write(self, name, content):
-        """Write a file, a notebook or JSON."""
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, nbformat.NotebookNode):
-            content = nbformat.writes(content)
-        path.write_text(content if isinstance(content, str) else json.dumps(content))
-
-    def write_index(self, text):
-        """Write the first page."""
-        toc = "```{toctree}\nnotebooks/01-areas\n```"
-        self.write("index.md", f"# A small book\n\n{text}\n\n{toc}\n")
-
-    def notebook(self, result=None, source="area = 3.14159 * 2**2\narea", tags=(), **metadata):
-        """A notebook of a title and a cell, with the outcome of the cell if it has been run."""
-        cell = nbformat.v4.new_code_cell(source, metadata={"tags": list(tags), **metadata})
-        if isinstance(result, str):
-            cell.outputs = [
-                nbformat.v4.new_output(
-                    "execute_result", data={"text/plain": result}, execution_count=1
-                )
-            ]
-        elif result:
-            cell.outputs = [result]
-        title = nbformat.v4.new_markdown_cell("# Areas")
-        notebook = nbformat.v4.new_notebook(cells=[title, cell])
-        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-        notebook.metadata.language_info = {"name": "python"}
-        return notebook
-
-    def both(self, **options):
-        """Write notebook and executed copy with the same cells."""
-        self.write("_build/executed/01-areas.ipynb", self.notebook(**options))
-        self.write("notebooks/01-areas.ipynb", self.notebook(**{**options, "result": None}))
-
-    def build(self, extensions=EXTENSIONS):
-        """Build the book; return its warnings."""
-        warnings = io.StringIO()
-        with docutils_namespace():
-            self.app = Sphinx(
-                self.root,
-                None,
-                self.root / "_build" / "html",
-                self.root / "_build" / "doctrees",
-                "html",
-                confoverrides={
-                    "extensions": ["myst_nb", "sphinxcontrib.mermaid", *extensions],
-                    "exclude_patterns": ["_build"],
-                    "html_theme": "basic",
-                    "myst_fence_as_directive": ["mermaid"],
-                    "nb_execution_mode": "off",
-                    "nitpicky": True,
-                    "executed_notebooks_dir": "_build/executed",
-                },
-                status=None,
-                warning=warnings,
-            )
-            self.app.build()
-        return re.sub(r"\x1b\[[0-9;]*m", "", warnings.getvalue())
-
-    def page(self, name="notebooks/01-areas"):
-        """The HTML of a built page."""
-        return (self.root / "_build" / "html" / f"{name}.html").read_text()
-
-
-@pytest.fixture
-def small_book(tmp_path):
-    """A book that builds without a warning."""
-    return SmallBook(tmp_path)
 
 
 def picture():
@@ -187,14 +101,37 @@ def test_injected_parameters_make_no_copy_stale_and_are_not_shown(small_book):
     assert "radius" not in small_book.page()
 
 
-def test_a_solution_is_folded_and_its_stub_stands_before_it(small_book):
-    small_book.both(source="import math\nmath.pi", result="3.14", tags=["solution", "hide-input"])
+def test_a_solution_is_folded_after_its_stub_and_its_check(small_book):
+    source = f"def pi():\n    {BEGIN}\n    return 3.14\n    {END}"
+    for folder in ("notebooks", "_build/executed"):
+        notebook = small_book.notebook(source=source, tags=["solution", "hide-input"])
+        check = nbformat.v4.new_code_cell("assert pi() > 3", metadata={"tags": ["check"]})
+        if folder != "notebooks":
+            check.outputs = [nbformat.v4.new_output("stream", text="Passed.")]
+        notebook.cells.append(check)
+        small_book.write(f"{folder}/01-areas.ipynb", notebook)
     assert small_book.build() == ""
     page = small_book.page()
-    stub, solution = page.index("# Write your code here."), page.index("Show the solution")
-    assert stub < solution < page.index("3.14")
-    assert "tag_exercise-stub" in page and "tag_hide-cell" in page
-    assert "tag_hide-input" not in page
+    shown = ["# Write your code here.", "Passed.", "Show the solution", "3.14"]
+    assert sorted(shown, key=page.index) == shown
+    assert "tag_exercise-stub" in page and "tag_hide-cell" in page and "tag_check" in page
+    assert "tag_hide-input" not in page and "SOLUTION" not in page
+
+
+def test_a_folded_cell_is_named_by_what_its_fold_says(small_book):
+    small_book.both(result="12.57", tags=["hide-input"])
+    assert small_book.build() == ""
+    assert re.search(r"<summary>\s*<p[^>]*>Show code cell source", small_book.page())
+
+
+def test_a_table_of_pandas_has_no_header_without_a_text(small_book):
+    table = pandas.DataFrame({"contract": ["two-year"]})
+    output = nbformat.v4.new_output("display_data", data={"text/html": table.to_html()})
+    output.data["text/html"] += "<style scoped>td { color: red }</style>"
+    small_book.both(result=output)
+    assert small_book.build() == ""
+    page = small_book.page()
+    assert "<th>contract</th>" in page and "<th></th>" not in page and "<style scoped" not in page
 
 
 def test_widgets_are_dropped_because_their_scripts_come_from_another_host(small_book):
@@ -215,6 +152,15 @@ def test_a_picture_in_a_notebook_has_the_text_of_its_cell(small_book):
     small_book.both(result=picture(), mystnb={"image": {"alt": "Areas grow."}})
     assert small_book.build() == ""
     assert 'alt="Areas grow."' in small_book.page()
+
+
+def test_a_picture_in_a_notebook_opens_alone(small_book):
+    small_book.both(result=picture(), mystnb={"image": {"alt": "Areas grow."}})
+    small_book.build()
+    link = re.search(
+        r'<a class="course-picture" href="\.\./(_images/\w+\.png)"><img ', small_book.page()
+    )
+    assert (small_book.root / "_build/html" / link[1]).is_file()
 
 
 def test_a_picture_in_prose_without_a_text_is_a_warning(small_book):
@@ -248,7 +194,7 @@ def test_the_script_of_thebe_is_dropped(small_book):
 
 
 def test_a_link_to_a_script_opens_its_page_which_leads_back(small_book):
-    small_book.write("scripts_generated/areas.py", "def main():\n    return '<area>'\n")
+    small_book.write("scripts_generated/areas.py", SCRIPT)
     small_book.write_index("[the script](scripts_generated/areas.py)")
     assert small_book.build() == ""
     assert 'href="scripts_generated/areas.html"' in small_book.page("index")
@@ -258,7 +204,7 @@ def test_a_link_to_a_script_opens_its_page_which_leads_back(small_book):
 
 
 def test_a_link_from_a_notebook_to_a_script_opens_its_page(small_book):
-    small_book.write("scripts_generated/areas.py", "def main(): ...\n")
+    small_book.write("scripts_generated/areas.py", SCRIPT)
     for name in ("notebooks", "_build/executed"):
         notebook = small_book.notebook(result="12.57")
         notebook.cells[0].source += "\n\n[the script](../scripts_generated/areas.py)"

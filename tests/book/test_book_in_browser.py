@@ -2,19 +2,17 @@
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urldefrag
 
 import pytest
 
 from churnlab import paths
+from tests.book.browsing import DESKTOP, PHONE, new_page, open_page, page_names
 
 # One worker of pytest-xdist opens the pages once for all tests (with --dist loadgroup or loadfile).
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("book")]
 
 SCREENSHOTS = paths.BUILD / "screenshots"
-DESKTOP = {"width": 1366, "height": 900}
-PHONE = {"width": 390, "height": 844}
 GENERATED = {"genindex.html", "search.html"}
 TALLEST_SHOT = 16_000  # pixels; Chromium repeats the picture beyond this
 
@@ -38,12 +36,6 @@ FACTS = """() => ({
     drawnFormulas: document.querySelectorAll('main .math mjx-container').length,
     headings: document.querySelectorAll('article.bd-article h1').length,
 })"""
-
-DRAWN = """() =>
-    [...document.querySelectorAll('pre.mermaid')].every(node => node.querySelector('svg'))
-    && [...document.querySelectorAll('main .math')]
-        .every(node => node.querySelector('mjx-container'))
-"""
 
 OVERFLOW = """() => {
     const width = document.documentElement.clientWidth;
@@ -71,12 +63,6 @@ class Visit:
     overflowing: list[str] = field(default_factory=list)
 
 
-def page_names(book: Path) -> list[str]:
-    """The pages of the book, without the redirect at its root."""
-    names = [path.relative_to(book).as_posix() for path in book.rglob("*.html")]
-    return sorted(name for name in names if not name.startswith("_") and name != "index.html")
-
-
 def screenshot(page, name: str, width: str) -> None:
     """Keep a picture of the whole page for people to look at, if CHURNLAB_SCREENSHOTS asks for it.
 
@@ -88,19 +74,6 @@ def screenshot(page, name: str, width: str) -> None:
     clip = {**page.viewport_size, "x": 0, "y": 0, "height": min(height, TALLEST_SHOT)}
     path = SCREENSHOTS / width / (name.removesuffix(".html").replace("/", "-") + ".png")
     page.screenshot(path=path, full_page=True, clip=clip)
-
-
-def new_page(browser):
-    """Return a fresh page at desktop width, patient on a machine that does much else."""
-    page = browser.new_page(viewport=DESKTOP)
-    page.set_default_timeout(300_000)
-    return page
-
-
-def open_page(page, address: str) -> None:
-    """Open a page and wait until its diagrams and formulas are drawn."""
-    page.goto(address, wait_until="networkidle")
-    page.wait_for_function(DRAWN)
 
 
 @pytest.fixture(scope="module")
@@ -139,14 +112,6 @@ def visits(browser, book, site) -> dict[str, Visit]:
         screenshot(page, name, "phone")
     page.close()
     return visits
-
-
-@pytest.fixture
-def page(browser):
-    """A fresh page at desktop width."""
-    page = new_page(browser)
-    yield page
-    page.close()
 
 
 def collected(visits: dict[str, Visit], what: str) -> dict[str, list[str]]:

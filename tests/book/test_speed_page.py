@@ -8,7 +8,7 @@ import speed_results
 
 from benchmarks import reports
 from churnlab import paths
-from tests.book.test_book_extensions import rows, small_book  # noqa: F401
+from tests.book.test_book_extensions import rows
 
 AROUND = {
     "date": "2026-11-25T11:21:03+00:00",
@@ -50,7 +50,7 @@ PAGE = (paths.ROOT / "book" / "speed.md").read_text(encoding="utf-8").split("\n"
 
 
 @pytest.fixture
-def results(small_book, monkeypatch):  # noqa: F811
+def results(small_book, monkeypatch):
     """The folder of the files, empty."""
     folder = small_book.root / "results"
     folder.mkdir()
@@ -59,7 +59,7 @@ def results(small_book, monkeypatch):  # noqa: F811
 
 
 @pytest.fixture
-def page(small_book, results):  # noqa: F811
+def page(small_book, results):
     """A function that builds the page and returns its warnings, its HTML and its text."""
 
     def build(text=PAGE):
@@ -196,7 +196,7 @@ def test_a_damaged_file_is_a_warning_that_names_the_mend(page, results, content)
     assert any("tuning" in line and "make bench" in line for line in warnings)
 
 
-def test_every_committed_result_fits_the_page(small_book, monkeypatch):  # noqa: F811
+def test_every_committed_result_fits_the_page(small_book, monkeypatch):
     monkeypatch.setattr(speed_results, "RESULTS", reports.RESULTS)
     small_book.write_index(
         "```{speed-picture}\n```\n\n```{speed-table}\n```\n\n```{speed-made}\n```"

@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import symtable
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ import nbformat
 import pytest
 
 from churnlab import paths
+from churnlab.author.exercises import BEGIN, END, learner_copy
 from churnlab.author.exporter import (
     KNOWN_TAGS,
     LIBRARY_TAG,
@@ -43,6 +45,10 @@ dataset: str = "churn"  # the tables: below the lake's warehouse, or bigquery://
 
 def tags(cell) -> set[str]:
     return set(cell.metadata.get("tags", []))
+
+
+def is_code(cell) -> bool:
+    return cell.cell_type == "code"
 
 
 def on_the_page(name: str) -> list:
@@ -113,15 +119,28 @@ def test_a_notebook_opens_with_its_one_title_and_its_promise(name):
 @every_notebook
 def test_prose_comes_before_code_three_times_in_four(name):
     cells = on_the_page(name)
-    before = [a.cell_type for a, b in pairwise(cells) if b.cell_type == "code"]
+    code = [(a, b) for a, b in pairwise(cells) if is_code(b) and "check" not in tags(b)]
+    before = [a.cell_type for a, _ in code]  # a check stands with its solution
     assert before.count("markdown") / len(before) >= 0.75
 
 
 @every_notebook
 def test_code_cells_are_short(name):
-    lengths = sorted(len(cell.source.splitlines()) for cell in code_cells(name))
+    shown = [
+        re.sub(rf" *({BEGIN}|{END})\n?", "", c.source)
+        for c in code_cells(name)
+        if "check" not in tags(c)
+    ]
+    lengths = sorted(len(source.splitlines()) for source in shown)
     assert median(lengths) <= 8
     assert sum(length <= 20 for length in lengths) / len(lengths) >= 0.9
+
+
+@every_notebook
+def test_an_exercise_is_no_program(name):
+    """A check is a list of cases, which may be longer than a cell of the lesson."""
+    cells = [c for c in code_cells(name) if tags(c) & {"solution", "check"}]
+    assert [c.source for c in cells if len(c.source.splitlines()) > 25] == []
 
 
 @every_program
@@ -139,16 +158,44 @@ def test_what_others_import_takes_no_parameters(name):
 
 
 @every_notebook
-def test_an_exercise_is_followed_by_its_solution(name):
+def test_an_exercise_is_a_task_its_solution_and_its_check(name):
     cells = NOTEBOOKS[name].cells
-    exercises = [n for n, cell in enumerate(cells) if "exercise" in tags(cell)]
-    solutions = [n for n, cell in enumerate(cells) if "solution" in tags(cell)]
-    assert exercises
-    assert solutions == [n + 1 for n in exercises]
-    for number in exercises:
-        assert cells[number].cell_type == "markdown"
-        assert cells[number].source.startswith("## Exercise: ")
-        assert cells[number + 1].cell_type == "code"
+    kinds = [tags(cell) & {"exercise", "solution", "check"} for cell in cells]
+    places = [n for n, kind in enumerate(kinds) if kind == {"exercise"}]
+    assert len(places) == 3
+    for n in places:
+        assert kinds[n : n + 3] == [{"exercise"}, {"solution"}, {"check"}]
+        assert [cell.cell_type for cell in cells[n : n + 3]] == ["markdown", "code", "code"]
+        assert cells[n].source.startswith("## Exercise: ")
+        assert BEGIN in cells[n + 1].source
+    assert sum(map(bool, kinds)) == 3 * len(places)
+
+
+@every_notebook
+def test_nothing_ends_the_session_before_an_exercise(name):
+    """A learner solves it in a notebook that has run to its end."""
+    cells = NOTEBOOKS[name].cells
+    last_check = max(n for n, cell in enumerate(cells) if "check" in tags(cell))
+    stops = [n for n, cell in enumerate(cells) if "spark.stop()" in cell.source and is_code(cell)]
+    assert all(n > last_check and "script-only" in tags(cells[n]) for n in stops)
+    copy = learner_copy(NOTEBOOKS[name])
+    assert [cell.source for cell in copy.cells if "script-only" in tags(cell)] == []
+
+
+def bound(cells: list) -> set[str]:
+    """Return the names that cells give a value or define; imports are nobody's own."""
+    tables = [symtable.symtable(cell.source, "cell", "exec") for cell in cells]
+    symbols = [symbol for table in tables for symbol in table.get_symbols()]
+    own = [s for s in symbols if (s.is_assigned() or s.is_namespace()) and not s.is_imported()]
+    return {symbol.get_name() for symbol in own} - {"spark"}
+
+
+@every_notebook
+def test_an_exercise_needs_no_cell_of_the_page_and_changes_none_of_its_names(name):
+    """A learner may begin with it, and go back to the page afterwards."""
+    cells = [cell for cell in NOTEBOOKS[name].cells if is_code(cell)]
+    exercise = [cell for cell in cells if tags(cell) & {"solution", "check"}]
+    assert bound(exercise) & bound([cell for cell in cells if cell not in exercise]) == set()
 
 
 def picture_texts(name: str) -> list[str]:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import nbformat
 import pytest
 
+from churnlab.author.exercises import BEGIN, END, learner_copy
 from tests.browser import chromium
 
 pytestmark = pytest.mark.slow
@@ -45,6 +46,7 @@ def patiently(number, rows):
 
 rows = spark.sparkContext.parallelize(range(8000), tasks)
 f"{rows.mapPartitionsWithIndex(patiently).count():,} rows counted\""""
+HALF = f"def half(number):\n    {BEGIN}\n    return number / 2\n    {END}"
 PATIENCE = 300  # seconds, of a machine that does much else
 # Spark's own answer, next to what the laptop's settings ask for.
 SETTINGS = "('UTC', 'KryoSerializer')"
@@ -78,6 +80,13 @@ def lab(tmp_path_factory):
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
     nbformat.write(notebook, notebooks / "job.ipynb")
+    notebook.cells = [
+        nbformat.v4.new_markdown_cell("## Exercise: halves", metadata={"tags": ["exercise"]}),
+        nbformat.v4.new_code_cell(HALF, metadata={"tags": ["solution"]}),
+        nbformat.v4.new_code_cell("assert half(4) == 2", metadata={"tags": ["check"]}),
+        nbformat.v4.new_code_cell("'the page ' + 'goes on'"),
+    ]
+    nbformat.write(learner_copy(notebook), notebooks / "exercise.ipynb")
     log = folder / "lab.log"
     with log.open("w") as stream:
         server = subprocess.Popen(
@@ -170,6 +179,22 @@ def test_the_monitor_draws_a_job_of_a_plain_session(lab, page):
     assert session.locator(".pm").count() == 0, "a cell without jobs has no panel"
     screenshot(page, "job-finished")
     assert not page.wrongs
+
+
+def test_run_all_goes_on_after_an_open_exercise_and_its_solution_opens(lab, page):
+    page.goto(f"{lab.base}/lab/tree/exercise.ipynb?{lab.token}&reset")
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+    page.locator(".jp-CodeCell .cm-content").first.click()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    page.get_by_text("'the page goes on'").wait_for()
+    assert "your turn" in page.locator(".jp-CodeCell").nth(1).inner_text()
+    solution = page.locator("details code")
+    assert not solution.is_visible()
+    page.locator("details summary").click()
+    assert "return number / 2" in solution.inner_text()
+    screenshot(page, "exercise")
 
 
 def test_the_reader_s_home_stays_empty(lab):
