@@ -26,10 +26,11 @@ from churnlab.author.exporter import (
 NOTEBOOKS = {
     path.stem: nbformat.read(path, as_version=4) for path in sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 }
-LIBRARY = "07-tables-and-runs"
-STEPS = [name for name in NOTEBOOKS if name != LIBRARY]
-# Something else runs their functions: kfp, a web server, Airflow.
-IMPORTED = {LIBRARY, "09-training-pipeline", "10-pipeline-function", "12-scoring-dag"}
+# They write modules of the library and no script of their own.
+LIBRARY = {"07-tables-and-runs", "13-scale"}
+STEPS = [name for name in NOTEBOOKS if name != "07-tables-and-runs"]
+# Something else runs their functions: the steps, kfp, a web server, Airflow.
+IMPORTED = LIBRARY | {"09-training-pipeline", "10-pipeline-function", "12-scoring-dag"}
 # Its program makes a schedule and touches no run.
 WITHOUT_RUN = {"11-pipeline-schedule"}
 PROGRAMS = [name for name in NOTEBOOKS if name not in IMPORTED | WITHOUT_RUN]
