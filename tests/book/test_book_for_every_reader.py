@@ -113,12 +113,12 @@ def columns(page, code: str) -> int:
     return min(page.locator(code).evaluate_all(shown))
 
 
-def test_a_line_of_80_characters_fits_beside_both_sidebars(page, site, book):
+def test_a_line_of_100_characters_fits_beside_both_sidebars(page, site, book):
     page.set_viewport_size(WIDE)
     open_page(page, f"{site}/{page_of(book, '-preprocessing')}")
     assert len(page.evaluate(SHOWN, ".bd-sidebar-primary, .bd-sidebar-secondary")) == 2
     assert page.locator(".cell_input pre").count() > 5
-    assert columns(page, ".cell_input pre") >= 80
+    assert columns(page, ".cell_input pre") >= 100
 
 
 def test_a_line_of_100_characters_fits_on_the_page_of_a_script(page, site):

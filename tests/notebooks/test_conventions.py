@@ -144,6 +144,13 @@ def test_an_exercise_is_no_program(name):
     assert [c.source for c in cells if len(c.source.splitlines()) > 25] == []
 
 
+@every_notebook
+def test_no_line_of_code_is_cut_on_a_laptop_s_screen(name):
+    """The book shows 100 columns at 1440 pixels; its own test holds that."""
+    lines = [line for cell in code_cells(name) for line in cell.source.splitlines()]
+    assert [line for line in lines if len(line) > 100] == []
+
+
 @every_program
 def test_a_program_has_one_cell_of_parameters_and_the_common_ones_come_first(name):
     [cell] = [cell for cell in NOTEBOOKS[name].cells if "parameters" in tags(cell)]
