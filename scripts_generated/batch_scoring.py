@@ -185,7 +185,7 @@ SCORED = "customer_id STRING, churn_probability DOUBLE, names ARRAY<STRING>, mov
 
 
 def score(spark: SparkSession, customers: DataFrame, model: tuple, count: int) -> DataFrame:
-    """Return customer_id, churn_probability and ``reasons`` (feature, contribution), in one pass."""
+    """Return customer_id, churn_probability, ``reasons`` (feature, contribution): one pass."""
     shared = spark.sparkContext.broadcast(model)
 
     def score_batches(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:

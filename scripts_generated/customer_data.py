@@ -83,7 +83,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     # The next step, preprocessing, makes tables of it.
     print(
-        f"Landed in {join_uri(lake, 'raw/customers')}; the tables will be in {dataset_root(lake, dataset)}."
+        f"Landed in {join_uri(lake, 'raw/customers')}; "
+        f"the tables will be in {dataset_root(lake, dataset)}."
     )
     print(closing_line(spark, "customer-data"), flush=True)
 

@@ -160,9 +160,9 @@ def main(arguments: list[str] | None = None) -> None:
         seed=seed,
     )
 
-    # Should churners weigh more?
-    # Three customers in four stay. Weights that make both classes equal are a common advice; here
-    # is what they do. We offer the choice, and look at it below before we recommend one.
+    # Weights are an option
+    # Three customers in four stay. Weights that make both classes equal are a common advice. We
+    # offer the choice, and below the folds say what it does.
     if class_weight == "balanced":
         train, forest = balanced(train), forest.setWeightCol("weight")
 

@@ -54,10 +54,10 @@ REQUIRED_SETTINGS = ("PROJECT", "LOCATION", "LAKE", "DATASET", "CODE_URI", "PIPE
 
 
 def read_settings(env: dict[str, str]) -> Settings:
-    """Return the settings of the deployment. Raises SettingsError that names all that is missing."""
+    """Return the settings of the deployment. Raises SettingsError, which names what is missing."""
     if missing := [name for name in REQUIRED_SETTINGS if not env.get(name)]:
         raise SettingsError(
-            f"The function has no {', '.join(missing)}. Name them in the deployment's --env-vars-file."
+            f"The function has no {', '.join(missing)}. Name them in its --env-vars-file."
         )
     if not env["PIPELINE_ROOT"].startswith("gs://"):
         raise SettingsError(f"PIPELINE_ROOT is {env['PIPELINE_ROOT']!r}, not a gs:// folder.")

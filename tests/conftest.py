@@ -12,15 +12,6 @@ from churnlab import paths
 
 sys.path.insert(0, str(paths.SCRIPTS))
 
-CHROMIUM_OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-
 CUSTOMER = {
     "customerID": "0001-GOOD",
     "gender": "Female",
@@ -50,7 +41,7 @@ CUSTOMER = {
 # the order is only about time: long ones begin early, and a chain's second part begins when
 # the first is likely to be done.
 ORDER = """
-course job library steps cloud storage pipeline airflow batches cluster basics
+course job library steps metrics cloud storage pipeline airflow batches cluster basics
 quality function terraform serving data book
 """.split()
 

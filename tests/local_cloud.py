@@ -51,6 +51,19 @@ def cloud(tmp_path_factory) -> Iterator[Addresses]:
         yield addresses
 
 
+@pytest.fixture(scope="module", name="cloud")
+def waiting_cloud(tmp_path_factory) -> Iterator[Addresses]:
+    """A cloud that keeps pipeline jobs without running them: a test wants to know what it is sent."""
+    with local_cloud(tmp_path_factory.mktemp("cloud"), execute_pipelines=False) as addresses:
+        yield addresses
+
+
+@pytest.fixture(scope="module")
+def function(start_function) -> Function:
+    """The exported function, as it is deployed."""
+    return start_function()
+
+
 @pytest.fixture(scope="module")
 def start_function(cloud, tmp_path_factory) -> Iterator[Callable[..., Function]]:
     """Start the pipeline function, as it is deployed; keywords change its environment.

@@ -4,10 +4,13 @@ import json
 from datetime import datetime
 from pathlib import Path
 
+import nbformat
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
+
+from churnlab.author.reading import minutes_to_the_first_model
 
 RECORD = "run.json"
 MEND = "Run `make course` to execute the notebooks."
@@ -44,6 +47,10 @@ class CourseStatus(SphinxDirective):
             ("Took", duration(record["seconds"])),
             ("Data", f"{record['data_source']} ({record['rows']:,} rows)"),
         ]
+        notebooks = sorted((Path(self.env.srcdir) / "notebooks").glob("*.ipynb"))
+        before = minutes_to_the_first_model(nbformat.read(path, as_version=4) for path in notebooks)
+        if before is not None:
+            run.append(("First model", f"after {before:.0f} minutes of reading"))
         if record.get("commit"):
             run.append(("Commit", record["commit"][:12]))
         modules = [

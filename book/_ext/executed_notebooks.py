@@ -5,19 +5,23 @@ that Sphinx reads for the page is that copy, prepared for reading. A copy that i
 was made from other cells is a warning, hence an error under `-W`.
 """
 
+import json
 import re
 from pathlib import Path
 
 import nbformat
+from course_status import RECORD, duration
 from sphinx.util import logging
 
 from churnlab import paths
 from churnlab.author.exercises import with_stubs, without_markers
 from churnlab.author.quizzes import has_quiz, with_choices
+from churnlab.author.reading import reading_minutes
 
 MEND = "Run `make course` to execute the notebooks again."
 FAILURE_TAG = "papermill-error-cell-tag"
 INJECTED_TAG = "injected-parameters"
+TIME = re.compile(r"(- \*\*Time:\*\* ).*")
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +32,27 @@ def show_executed_copy(app, docname, source):
         return
     committed = nbformat.reads(source[0], as_version=4)
     notebook = _executed_copy(app, docname, committed) or committed
+    say_times(notebook, run_seconds(app, Path(docname).name))
     source[0] = nbformat.writes(for_reading(notebook))
+
+
+def say_times(notebook, seconds):
+    """Write into a notebook's opening how long it takes to read, and how long it last ran."""
+    minutes = max(1, round(reading_minutes(notebook.cells)))
+    ran = f", {duration(seconds)} to run when this page was made" if seconds else ""
+    opening = notebook.cells[0]
+    unit = "minute" if minutes == 1 else "minutes"
+    opening.source = TIME.sub(rf"\g<1>{minutes} {unit} to read{ran}.", opening.source)
+
+
+def run_seconds(app, name):
+    """How long a notebook last ran, by the record of the run; None if the record does not say."""
+    record = Path(app.srcdir) / app.config.executed_notebooks_dir / RECORD
+    try:
+        modules = json.loads(record.read_text(encoding="utf-8"))["modules"]
+        return next((m["seconds"] for m in modules if m["name"] == name), None)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # the page of the status says what is wrong with it
 
 
 def for_reading(notebook):

@@ -13,8 +13,8 @@ from sphinx.util.nodes import make_refnode
 
 # Words that often mean something else than the glossary does: these need a `{term}`.
 ORDINARY = {
-    *("act as", "cache", "candidate", "core", "explain", "job", "lift", "role", "shuffles"),
-    *("split", "stage", "state", "task"),
+    *("act as", "batches", "cache", "candidate", "core", "explain", "job", "lift", "role"),
+    *("shuffles", "split", "stage", "state", "task"),
 }
 NO_PROSE = (
     addnodes.pending_xref,

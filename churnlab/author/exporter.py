@@ -200,7 +200,8 @@ def _collect(notebook: nbformat.NotebookNode, name: str) -> Script:
         if cell.cell_type == "markdown":
             script.promise = script.promise or _promise(cell.source)
             narration = _narration(cell.source)
-            section = _promise(cell.source) or section if "\n#" in f"\n{cell.source}" else section
+            if re.search(r"(?m)^## ", cell.source):
+                section = _promise(cell.source)
         elif cell.cell_type == "code" and cell.source.strip() and not tags & PAGE_TAGS:
             if module:
                 _sort_library_cell(cell.source, module, section, script, where)

@@ -23,6 +23,7 @@ import requests
 
 from churnlab import paths
 from churnlab.errors import CourseError
+from churnlab.run.library import library
 from churnlab.standins.ports import listening_port, spare_port
 from churnlab.standins.project import BATCH_ACCOUNT, PROJECT, REGION
 from churnlab.standins.server import Addresses, stand_ins
@@ -243,10 +244,6 @@ def land_todays_customers(lake: Path, rows: int = 300) -> Path | None:
     Returns the new file, or None, also where the raw customers are no CSV.
     """
     target = lake / "incoming" / f"{datetime.now(UTC):%Y-%m-%d}.csv"
-    from churnlab.run.library import (
-        library,  # needs PySpark, which Airflow's environment lacks
-    )
-
     folder = Path(library.contract.newest_landing(str(lake / "raw" / "customers")))
     raw = next(iter(sorted(folder.glob("*.csv"))), None)
     if target.exists() or raw is None:
@@ -262,10 +259,6 @@ def land_todays_customers(lake: Path, rows: int = 300) -> Path | None:
 
 def check_model(lake: str) -> None:
     """Raise CourseError if a lake on this machine has no champion."""
-    from churnlab.run.library import (
-        library,  # needs PySpark, which Airflow's environment lacks
-    )
-
     if "://" not in lake:
         try:
             library.registry.registered_model(library.tables.dataset_root(lake, "churn"))

@@ -34,38 +34,20 @@ CATEGORIES = {
     "contract": ("Month-to-month", "One year", "Two year"),
     "paperless_billing": YES_NO,
     "payment_method": (
-        "Bank transfer (automatic)",
-        "Credit card (automatic)",
-        "Electronic check",
-        "Mailed check",
+        "Bank transfer (automatic)", "Credit card (automatic)",
+        "Electronic check", "Mailed check",
     ),
-}
+}  # fmt: skip
 
 AMOUNTS = ("tenure", "monthly_charges", "total_charges")
 
 RAW_COLUMNS = (
-    "customerID",
-    "gender",
-    "SeniorCitizen",
-    "Partner",
-    "Dependents",
-    "tenure",
-    "PhoneService",
-    "MultipleLines",
-    "InternetService",
-    "OnlineSecurity",
-    "OnlineBackup",
-    "DeviceProtection",
-    "TechSupport",
-    "StreamingTV",
-    "StreamingMovies",
-    "Contract",
-    "PaperlessBilling",
-    "PaymentMethod",
-    "MonthlyCharges",
-    "TotalCharges",
-    "Churn",
-)
+    "customerID", "gender", "SeniorCitizen", "Partner", "Dependents",
+    "tenure", "PhoneService", "MultipleLines", "InternetService",
+    "OnlineSecurity", "OnlineBackup", "DeviceProtection", "TechSupport",
+    "StreamingTV", "StreamingMovies", "Contract", "PaperlessBilling",
+    "PaymentMethod", "MonthlyCharges", "TotalCharges", "Churn",
+)  # fmt: skip
 
 
 def snake_case(name: str) -> str:

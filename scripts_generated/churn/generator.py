@@ -42,7 +42,7 @@ def customer_id(seed: int) -> F.Column:
 
 
 def mirrored(base: int, size: int, shift: float) -> F.Column:
-    """Return a ruler: the digits of ``place`` (below ``size``) mirrored at the point, and a shift."""
+    """Return a ruler: the digits of ``place`` (below ``size``) mirrored, and a shift."""
     powers = [base**digit for digit in range(math.ceil(math.log(size + 1, base)))]
     terms = [f"((place div {power}) % {base}) / {power * base}D" for power in powers]
     return (F.expr(" + ".join(terms)) + F.lit(shift)) % 1.0
@@ -113,7 +113,8 @@ DECISIONS = {
     "no_internet": ("product", "true"), "fiber": ("product", ONLINE),
     "no_phone": ("product", "no_internet + fiber = 0"), "lines": ("product", "no_phone = 0"),
     "tv": ("product", ONLINE), "movies": ("product", ONLINE), "security": ("product", ONLINE),
-    "backup": ("product", ONLINE), "protection": ("product", ONLINE), "support": ("product", ONLINE),
+    "backup": ("product", ONLINE), "protection": ("product", ONLINE),
+    "support": ("product", ONLINE),
     "senior": ("person", "true"), "partner": ("person", "true"), "dependents": ("person", "true"),
     "male": ("person", "true"), "paperless": ("payment", "true"), "electronic": ("payment", "true"),
     "mailed": ("payment", "electronic = 0"), "bank": ("payment", "electronic + mailed = 0"),
@@ -305,7 +306,8 @@ def raw_values(seed: int) -> list[F.Column]:
         *[words(service, *OFFLINE) for service in ("security", "backup", "protection", "support")],
         *[words(service, *OFFLINE) for service in ("tv", "movies")],
         chosen(CONTRACTS, "One year"), words("paperless"),
-        chosen(PAYMENTS, "Credit card (automatic)"), F.col("monthly"), F.col("total"), words("churn"),
+        chosen(PAYMENTS, "Credit card (automatic)"),
+        F.col("monthly"), F.col("total"), words("churn"),
     ]  # fmt: skip
 
 

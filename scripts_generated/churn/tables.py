@@ -51,7 +51,8 @@ TABLES = {
     "batch_predictions": "model_version STRING, customer_id STRING, churn_probability DOUBLE, "
     "prediction STRING, reasons ARRAY<STRUCT<feature: STRING, contribution: DOUBLE>>",
     "crime_counts": "primary_type STRING, month INT, incidents BIGINT, arrest_rate DOUBLE",
-    "tuning_trials": "search STRING, library STRING, parameters STRING, fold INT, metric STRING, value DOUBLE",
+    "tuning_trials": "search STRING, library STRING, parameters STRING, fold INT, metric STRING, "
+    "value DOUBLE",
 }
 
 
@@ -66,7 +67,7 @@ def own_columns(name: str) -> list[str]:
 
 
 def dataset_root(lake: str, dataset: str) -> str:
-    """Return where tables live: a folder below the lake's warehouse, or bigquery://project.dataset."""
+    """Return where tables live: below the lake's warehouse, or bigquery://project.dataset."""
     if dataset.startswith("bigquery://"):
         return dataset
     return join_uri(lake, "warehouse", dataset)
@@ -188,7 +189,7 @@ def write_tables(frames: dict, dataset: str, pipeline_id: str, step: str) -> Non
 
 
 def new_attempt(folder: str) -> str:
-    """Return a fresh folder below one that keeps the last successful attempt; names sort by time."""
+    """Return a fresh folder for an attempt, below those of its kind; names sort by time."""
     return join_uri(folder, f"attempt={time.time_ns()}-{secrets.token_hex(3)}")
 
 
@@ -352,7 +353,7 @@ def read_rows(dataset: str, name: str) -> list[dict]:
 def newest_run_in_bigquery(
     spark: SparkSession, dataset: str, name: str, pipeline_id: str
 ) -> str | None:
-    """Return ``pipeline_id`` if it has rows in the table, else the run of the newest row, or None."""
+    """Return ``pipeline_id`` if it has rows in the table, else the newest row's run, or None."""
     own = F.col("pipeline_id") == pipeline_id
     last = read_table(spark, dataset, name).agg(
         F.max(own).alias("own"), F.max_by("pipeline_id", "pipeline_execution_ts").alias("newest")

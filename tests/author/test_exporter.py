@@ -14,6 +14,7 @@ from churnlab.author.exporter import (
     ExportError,
     export_all,
     export_notebook,
+    exported_files,
     read_parameters,
     script_name,
 )
@@ -194,12 +195,79 @@ def test_a_whole_number_may_be_the_default_of_a_float():
     assert read_parameters("x: float = 1  # one")[0].default == 1.0
 
 
-def test_a_library_holds_definitions_only():
+SECTION = new_markdown_cell("## Tables\n\n> Tables that survive.\n\nText.")
+
+
+def test_without_parameters_a_script_holds_definitions_only():
     nb = new_notebook(cells=[TITLE, code("def f():\n    return 1"), code("print(f())")])
-    with pytest.raises(ExportError, match="runs when the library is imported"):
+    with pytest.raises(ExportError, match="runs when the script is imported"):
         export_notebook(nb, "01-library")
     nb.cells.pop()
     assert "argparse" not in export_notebook(nb, "01-library")
+
+
+def test_a_cell_of_the_library_goes_into_its_module_and_the_script_imports_it():
+    files = exported_files(
+        notebook(
+            code("import math"),
+            SECTION,
+            code("ROOT = 2\n\n\ndef root(x):\n    return math.isqrt(x)", "library:tables"),
+            code("def fourth(x):\n    return root(root(x))", "library:runs"),
+            code("print(fourth(rows), ROOT, pipeline_id)"),
+        ),
+        "09-a-step",
+    )
+    assert set(files) == {"churn/tables.py", "churn/runs.py", "a_step.py"}
+    assert '"""Tables that survive."""' in files["churn/tables.py"]
+    assert "import math" in files["churn/tables.py"] and "import math" not in files["a_step.py"]
+    assert "from churn.tables import root\n" in files["churn/runs.py"]
+    assert "from churn.tables import ROOT\n" in files["a_step.py"]
+    assert "from churn.runs import fourth\n" in files["a_step.py"]
+    assert "def root" not in files["a_step.py"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ([SECTION, code("print(1)", "library:tables")], "runs when the library is imported"),
+        ([code("A = 1", "library:tables")], "nothing says what the module tables is for"),
+        ([SECTION, code("A = 1", "library:my tables")], "'my tables' is no name of a module"),
+    ],
+)
+def test_what_can_not_be_in_the_library_is_refused_with_the_cell(cells, reason):
+    with pytest.raises(ExportError, match=reason) as refusal:
+        export(*cells)
+    assert "notebooks/09-a-step.ipynb, cell" in refusal.value.problem and refusal.value.mend
+
+
+def library_notebook(folder, name):
+    folder.mkdir(exist_ok=True)
+    nb = new_notebook(cells=[TITLE, SECTION, code("A = 1", "library:tables")])
+    nbformat.write(nb, folder / f"{name}.ipynb")
+
+
+def test_a_module_is_written_by_one_notebook(tmp_path):
+    library_notebook(tmp_path / "notebooks", "01-a")
+    library_notebook(tmp_path / "notebooks", "02-b")
+    with pytest.raises(ExportError, match=r"02-b\.ipynb and 01-a\.ipynb both export churn/tables"):
+        export_all(tmp_path / "notebooks", tmp_path / "scripts")
+
+
+def test_the_library_travels_as_one_archive_that_python_imports_and_that_is_always_the_same(
+    tmp_path,
+):
+    notebooks, scripts = tmp_path / "notebooks", tmp_path / "scripts"
+    library_notebook(notebooks, "01-a")
+    export_all(notebooks, scripts)
+    archive = scripts / "churn.zip"
+    asked = [sys.executable, "-c", "from churn.tables import A; print(A)"]
+    done = subprocess.run(asked, env={"PYTHONPATH": str(archive)}, capture_output=True, text=True)
+    assert done.stdout == "1\n", done.stderr
+    before = archive.read_bytes()
+    archive.write_bytes(before[:-1])
+    with pytest.raises(ExportError, match=r"churn\.zip: not what the notebooks export"):
+        export_all(notebooks, scripts, check=True)
+    assert export_all(notebooks, scripts) == ["churn.zip"] and archive.read_bytes() == before
 
 
 def test_check_names_the_script_that_differs_and_writes_nothing(tmp_path):

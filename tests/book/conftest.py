@@ -3,7 +3,6 @@
 import functools
 import http.server
 import os
-import shutil
 import sys
 import threading
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from churnlab import paths
 from tests.book.browsing import new_page
 from tests.book.small_book import SmallBook
-from tests.conftest import CHROMIUM_OPTIONS
+from tests.browser import chromium
 
 sys.path.insert(0, str(paths.ROOT / "book" / "_ext"))
 
@@ -49,15 +48,9 @@ def site(book):
 
 @pytest.fixture(scope="session")
 def browser():
-    """Debian's Chromium, or the browser that CHROMIUM names."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if not chromium:
-        pytest.skip("no Chromium: install the package chromium, or name a browser in CHROMIUM")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
+    """A browser for all tests of a worker."""
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -92,6 +92,18 @@ def test_a_damaged_copy_is_a_warning(small_book):
     assert "cannot be read" in small_book.build()
 
 
+def test_a_page_says_how_long_it_takes_to_read_and_how_long_it_last_ran(small_book):
+    for folder in ("notebooks", "_build/executed"):
+        notebook = small_book.notebook(result="12.57" if folder != "notebooks" else None)
+        notebook.cells[0].source += "\n\n- **Time:** 99 minutes to read, an hour to run.\n"
+        small_book.write(f"{folder}/01-areas.ipynb", notebook)
+    small_book.write("_build/executed/run.json", RECORD)
+    assert small_book.build() == ""
+    page = small_book.page()
+    assert "1 minute to read, 1 min 1 s to run when this page was made." in page
+    assert "99 minutes" not in page
+
+
 def test_injected_parameters_make_no_copy_stale_and_are_not_shown(small_book):
     executed = small_book.notebook(result="12.57")
     injected = nbformat.v4.new_code_cell("radius = 2", metadata={"tags": ["injected-parameters"]})

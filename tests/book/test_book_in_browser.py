@@ -15,6 +15,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("book")]
 SCREENSHOTS = paths.BUILD / "screenshots"
 GENERATED = {"genindex.html", "search.html"}
 TALLEST_SHOT = 16_000  # pixels; Chromium repeats the picture beyond this
+# Bytes as they lie on the disk. In November 2026 a page of prose took 0.63 MB with all it loads, and
+# the search 0.8 MB, the longest notebook 1.1 MB; the theme's own icons had been 1.9 MB more.
+HEAVIEST_PROSE = 850_000
+HEAVIEST_NOTEBOOK = 1_400_000
+HEAVIEST_HTML = 600_000
+MERMAID = "mermaid.tiny.js"  # 2.6 MB, on pages with a diagram, and once for all of them
 
 FACTS = """() => ({
     links: [...document.querySelectorAll('a[href]')].map(link => link.href),
@@ -61,6 +67,7 @@ class Visit:
     external_requests: list[str] = field(default_factory=list)
     failed_responses: list[str] = field(default_factory=list)
     overflowing: list[str] = field(default_factory=list)
+    bytes_of: dict[str, int] = field(default_factory=dict)
 
 
 def screenshot(page, name: str, width: str) -> None:
@@ -93,6 +100,8 @@ def visits(browser, book, site) -> dict[str, Visit]:
     def note_response(response):
         if response.status >= 400:
             visit.failed_responses.append(f"{response.status} {response.url}")
+        size = response.headers.get("content-length")
+        visit.bytes_of[response.url.partition("?")[0]] = int(size or 0)
 
     page.on("console", note_console)
     page.on("pageerror", lambda error: visit.console_errors.append(str(error)))
@@ -192,6 +201,22 @@ def test_diagrams_and_formulas_are_drawn(visits):
 
 def test_no_page_is_wider_than_a_phone(visits):
     assert collected(visits, "overflowing") == {}
+
+
+def test_no_page_is_heavier_than_it_needs_to_be(visits):
+    heavy = {}
+    for name, visit in visits.items():
+        total = sum(size for url, size in visit.bytes_of.items() if not url.endswith(MERMAID))
+        assert total > 300_000, f"{name}: the styles alone are more"
+        limit = HEAVIEST_NOTEBOOK if name.startswith("notebooks/") else HEAVIEST_PROSE
+        if total > limit and not name.startswith("scripts_generated/"):
+            heavy[name] = total, sorted(visit.bytes_of.items(), key=lambda item: -item[1])[:3]
+    assert heavy == {}
+
+
+def test_no_page_is_longer_than_a_browser_likes(visits, site):
+    long = {name: visit.bytes_of[f"{site}/{name}"] for name, visit in visits.items()}
+    assert {name: size for name, size in long.items() if size > HEAVIEST_HTML} == {}
 
 
 def test_the_root_leads_to_the_first_page(page, site):

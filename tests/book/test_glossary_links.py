@@ -64,7 +64,8 @@ def test_a_longer_term_is_taken_before_a_shorter_one(linked):
 
 
 @pytest.mark.parametrize(
-    ("prose", "text"), [("Batches run.", "Batches"), ("Two DAGs.", "DAGs"), ("A *batch*.", "batch")]
+    ("prose", "text"),
+    [("Batch after batch.", "Batch"), ("Two DAGs.", "DAGs"), ("A *batch*.", "batch")],
 )
 def test_plurals_beginnings_of_sentences_and_emphasis_count(linked, prose, text):
     assert [written for _, written in linked(f"# Areas\n\n{prose}")[0]] == [text]
@@ -79,7 +80,7 @@ def test_plurals_beginnings_of_sentences_and_emphasis_count(linked, prose, text)
         "The [churn of a year](01-areas.ipynb).",
         "The file churn-2026, and a batched read; dags are no graphs.",
         "| churn |\n| --- |\n| churn |",
-        "What a lift! The state of the row is new.",
+        "What a lift! The state of the row is new, and columns come in batches.",
     ],
 )
 def test_titles_quotes_code_links_other_words_and_ordinary_words_stay(linked, prose):

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from churnlab.run.library import course_module
 
-pytestmark = pytest.mark.xdist_group("library")
+pytestmark = pytest.mark.xdist_group("metrics")
 
 CUSTOMER = {name: values[0] for name, values in CATEGORIES.items()} | {
     "tenure": 2,

@@ -35,7 +35,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-pytestmark = pytest.mark.xdist_group("library")
+pytestmark = pytest.mark.xdist_group("metrics")
 
 # The same examples on every machine, however busy it is.
 calmly = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -26,10 +26,11 @@ from churnlab.author.exporter import (
 NOTEBOOKS = {
     path.stem: nbformat.read(path, as_version=4) for path in sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 }
-LIBRARY = "07-tables-and-runs"
-STEPS = [name for name in NOTEBOOKS if name != LIBRARY]
-# Something else runs their functions: kfp, a web server, Airflow.
-IMPORTED = {LIBRARY, "09-training-pipeline", "10-pipeline-function", "12-scoring-dag"}
+# They write modules of the library and no script of their own.
+LIBRARY = {"07-tables-and-runs", "13-scale"}
+STEPS = [name for name in NOTEBOOKS if name != "07-tables-and-runs"]
+# Something else runs their functions: the steps, kfp, a web server, Airflow.
+IMPORTED = LIBRARY | {"09-training-pipeline", "10-pipeline-function", "12-scoring-dag"}
 # Its program makes a schedule and touches no run.
 WITHOUT_RUN = {"11-pipeline-schedule"}
 PROGRAMS = [name for name in NOTEBOOKS if name not in IMPORTED | WITHOUT_RUN]
@@ -141,6 +142,13 @@ def test_an_exercise_is_no_program(name):
     """A check is a list of cases, which may be longer than a cell of the lesson."""
     cells = [c for c in code_cells(name) if tags(c) & {"solution", "check"}]
     assert [c.source for c in cells if len(c.source.splitlines()) > 25] == []
+
+
+@every_notebook
+def test_no_line_of_code_is_cut_on_a_laptop_s_screen(name):
+    """The book shows 100 columns at 1440 pixels; its own test holds that."""
+    lines = [line for cell in code_cells(name) for line in cell.source.splitlines()]
+    assert [line for line in lines if len(line) > 100] == []
 
 
 @every_program

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import nbformat
 import pytest
 
 from churnlab.author.exercises import BEGIN, END, learner_copy
-from tests.conftest import CHROMIUM_OPTIONS
+from tests.browser import chromium
 
 pytestmark = pytest.mark.slow
 
@@ -109,13 +108,8 @@ def lab(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(lab):
-    """A page of Debian's Chromium, or of the browser that CHROMIUM names, and what it did wrong."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if not chromium:
-        pytest.skip("no Chromium: install the package chromium, or name a browser in CHROMIUM")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
+    """A page of a browser, and what it did wrong."""
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1366, "height": 900})
         page.set_default_timeout(1000 * PATIENCE)
         page.wrongs = []
@@ -123,7 +117,6 @@ def page(lab):
         page.on("console", lambda entry: note_console(page, entry))
         page.on("request", lambda request: note_external(page, lab, request.url))
         yield page
-        browser.close()
 
 
 def note_console(page, entry) -> None:
