@@ -63,12 +63,18 @@ def exercises_in(notebook: NotebookNode) -> list[Exercise]:
 
 
 def judge_copy(path: Path) -> Iterator[Verdict]:
-    """Yield the verdict on each exercise of a learner's copy. Raises CourseError without one."""
+    """Yield the verdict on each exercise of a learner's copy. Raises CourseError if there is none."""
     if not path.is_file():
         raise CourseError(
             f"There is no {path.parent.name}/{path.name}.", "`make lab` makes your copy of it."
         )
-    for exercise in exercises_in(nbformat.read(path, as_version=4)):
+    exercises = exercises_in(nbformat.read(path, as_version=4))
+    if not exercises:  # a copy of an earlier course, or one whose checks were deleted
+        raise CourseError(
+            f"{path.parent.name}/{path.name} holds no exercise with a check.",
+            "Rename it, and `make lab` makes a fresh copy beside it.",
+        )
+    for exercise in exercises:
         yield judge(exercise, path.parent)
 
 

@@ -105,6 +105,15 @@ def test_a_copy_that_is_not_there_is_an_error(tmp_path):
         list(judge_copy(tmp_path / "lab" / "04-x.ipynb"))
 
 
+def test_a_copy_without_checks_says_how_to_get_one_with_them(tmp_path):
+    copy = a_notebook()
+    copy.cells.pop()
+    nbformat.write(copy, tmp_path / "04-x.ipynb")
+    with pytest.raises(CourseError, match="no exercise with a check") as error:
+        list(judge_copy(tmp_path / "04-x.ipynb"))
+    assert "make lab" in error.value.mend
+
+
 def test_the_command_says_a_line_for_each_exercise_and_ends_with_1_while_one_is_open(
     tmp_path, monkeypatch
 ):

@@ -118,7 +118,9 @@ def test_every_program_of_the_course_runs_by_that_guard():
     assert programs and all("    run_program(main)\n" in p.read_text() for p in programs)
 
 
-@pytest.mark.parametrize("tag", ["book-only", "solution", "exercise", "check", "injected-parameters"])
+@pytest.mark.parametrize(
+    "tag", ["book-only", "solution", "exercise", "check", "injected-parameters"]
+)
 def test_cells_of_the_page_stay_on_the_page(tag):
     assert "print(42)" not in export(code("print(42)", tag), code("print(rows)"))
 
