@@ -63,7 +63,7 @@ def exercises_in(notebook: NotebookNode) -> list[Exercise]:
 
 
 def judge_copy(path: Path) -> Iterator[Verdict]:
-    """Yield the verdict on each exercise of a learner's copy. Raises CourseError if there is none."""
+    """Yield the verdict on each exercise of a learner's copy. Raises CourseError if it has none."""
     if not path.is_file():
         raise CourseError(
             f"There is no {path.parent.name}/{path.name}.", "`make lab` makes your copy of it."
