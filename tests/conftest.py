@@ -99,7 +99,7 @@ def as_a_program(monkeypatch):
     monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def library():
     """The library's modules as the scripts import them, as attributes."""
     from churnlab.run.library import library

@@ -76,7 +76,7 @@ def test_types_arrests_and_districts_have_the_shares_we_wrote_down(step, events)
         assert n / ROWS == pytest.approx(share, abs=0.012)
         assert found[name]["arrests"] == pytest.approx(arrest_rate, abs=2.5 / n**0.5)
     largest = events.groupBy("district").count().orderBy(F.desc("count")).first()["district"]
-    assert largest == step.NUMBERS[0]
+    assert largest == library.events.NUMBERS[0]
 
 
 def test_day_and_night_have_their_own_rhythm(events):
