@@ -4,6 +4,7 @@ import ast
 import re
 from importlib.metadata import packages_distributions
 
+import pytest
 from packaging.requirements import Requirement
 
 from churnlab import paths
@@ -44,6 +45,7 @@ def test_no_address_of_a_registry_is_in_the_lock():
     assert "://" not in (paths.ROOT / "requirements" / "function.txt").read_text()
 
 
+@pytest.mark.slow  # importing the function takes Vertex AI's library along
 def test_terraform_sets_every_setting_that_the_function_reads():
     function = course_module("pipeline_function")
     text = (paths.INFRA / "function.tf").read_text()
