@@ -100,7 +100,7 @@ def run(
         str, typer.Option(help="auto, real, synthetic, or the path of a CSV file.")
     ] = "auto",
     rows: Annotated[int | None, typer.Option(help="How many customers to generate.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Tune a small grid.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Small forests, a small grid.")] = False,
     lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
     jobs: Annotated[
         int, typer.Option(min=1, help="How many run side by side; none before what it stands on.")
@@ -115,8 +115,12 @@ def run(
     chosen = {path.stem for path in notebooks}
     if "02-customer-data" in chosen:
         parameters |= {"source": _data_source(data)} | ({"rows": rows} if rows else {})
-    if "05-hyperparameter-tuning" in chosen and quick:
-        parameters["quick"] = True
+    if quick:
+        small = {
+            "04-model-training": ("num_trees", 30),
+            "05-hyperparameter-tuning": ("quick", True),
+        }
+        parameters = dict(small[name] for name in small if name in chosen) | parameters
     runs = run_course(
         modules or [],
         parameters,
