@@ -44,7 +44,7 @@ class CourseStatus(SphinxDirective):
         started = datetime.fromisoformat(record["started"])
         run = [
             ("Started", f"{started.day} {started:%B %Y, %H:%M} {started.tzname() or ''}"),
-            ("Took", duration(record["seconds"])),
+            ("Modules together", duration(record["seconds"])),
             ("Data", f"{record['data_source']} ({record['rows']:,} rows)"),
         ]
         notebooks = sorted((Path(self.env.srcdir) / "notebooks").glob("*.ipynb"))

@@ -163,7 +163,7 @@ def test_code_that_differs_from_the_checkout_is_named(uploaded):
     bucket.blob("scripts/preprocessing.py").upload_from_string("print('old')")
     bucket.blob("scripts/churn.zip").delete()
     detail = findings(uploaded)["Code"].detail
-    assert detail == "churn.zip is new, preprocessing.py is changed"
+    assert detail == "preprocessing.py is changed, churn.zip is new"
 
 
 def test_who_can_t_search_the_project_is_warned_but_may_run(uploaded):

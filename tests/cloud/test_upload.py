@@ -21,7 +21,8 @@ def test_scripts_pipeline_and_dag_arrive_as_they_are(cloud):
     assert (
         done.error is None and "Written: gs://demo-code/scripts/preprocessing.py (new)" in done.text
     )
-    scripts = {f"scripts/{path.name}": path.read_bytes() for path in paths.SCRIPTS.glob("*.py")}
+    files = [*paths.SCRIPTS.glob("*.py"), paths.SCRIPTS / "churn.zip"]
+    scripts = {f"scripts/{path.name}": path.read_bytes() for path in files}
     template = (paths.SCRIPTS / "training_pipeline.yaml").read_bytes()
     assert objects(cloud, "demo-code") == scripts | {"pipelines/training_pipeline.yaml": template}
     dag = (paths.SCRIPTS / "scoring_dag.py").read_bytes()

@@ -96,6 +96,48 @@ def test_papermill_itself_can_not_hand_over_a_value_of_another_type(make):
         papermill.execute_notebook(path, None, {"rows": "abc"}, progress_bar=False)
 
 
+TIMES = "import time\nbegan = time.time()\ntime.sleep(1)\nprint(began, time.time())"
+
+
+def run_side_by_side(tmp_path, monkeypatch, order):
+    """Run the notebooks of a folder, two at a time."""
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(paths, "EXECUTED", tmp_path / "executed")
+    lake = str(tmp_path / "lake")
+    return runner.run_course([], {}, lake, order.append, progress=False, side_by_side=2)
+
+
+def times(tmp_path, name):
+    executed = nbformat.read(tmp_path / "executed" / f"{name}.ipynb", as_version=4)
+    return tuple(map(float, executed.cells[-1].outputs[0].text.split()))
+
+
+@pytest.mark.slow
+def test_notebooks_run_side_by_side_but_none_before_what_it_stands_on(make, tmp_path, monkeypatch):
+    for name in ("01-spark-notebooks", "02-customer-data", "03-preprocessing"):
+        make(TIMES, name=name)
+    announced = []
+    runs = run_side_by_side(tmp_path, monkeypatch, announced)
+    assert announced[0] == "02-customer-data", "what most others wait for begins first"
+    assert [run.name for run in runs] == sorted(announced)
+    one, two, three = (times(tmp_path, name) for name in sorted(announced))
+    assert three[0] > two[1], "a notebook began before the one it stands on had ended"
+    assert one[0] < two[1] or one[0] < three[1], "nothing ran beside another"
+
+
+@pytest.mark.slow
+def test_a_failure_starts_nothing_more_and_is_told_with_its_mend(make, tmp_path, monkeypatch):
+    make("raise ValueError('no customers')", name="02-customer-data")
+    for name in ("01-spark-notebooks", "03-preprocessing"):
+        make(TIMES, name=name)
+    announced = []
+    with pytest.raises(CourseError, match="ValueError: no customers") as failure:
+        run_side_by_side(tmp_path, monkeypatch, announced)
+    assert "The run up to there is in" in failure.value.mend
+    assert announced == ["02-customer-data", "01-spark-notebooks"]
+    assert (tmp_path / "executed" / "01-spark-notebooks.ipynb").is_file(), "it was under way"
+
+
 def test_the_record_keeps_modules_that_did_not_run_this_time(tmp_path, monkeypatch):
     from datetime import UTC, datetime
 

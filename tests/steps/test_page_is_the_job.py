@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("job")]
 PAGE_RUN, JOB_RUN = "the-page", "the-job"
 STEPS = {
     "preprocessing": [],
-    "model_training": [],
+    "model_training": ["--num-trees", "30"],  # as `churnlab run --quick` does
     "hyperparameter_tuning": ["--quick", "true"],
     "batch_scoring": [],
 }

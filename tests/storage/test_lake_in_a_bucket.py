@@ -25,6 +25,7 @@ from churn.runs import run_record
 from churn.tables import TABLES, finished_attempts, read_table, write_table
 
 from churnlab import paths
+from churnlab.run.library import ARCHIVE
 from churnlab.run.spark_submit import submit_environment
 from churnlab.standins.storage import storage_server
 from tests.same_rows import approximately
@@ -86,7 +87,7 @@ def cloud(tmp_path_factory):
         patch.delenv("CHURNLAB_RAW_CSV", raising=False)
         for bucket in ("lake", "code"):
             storage_client().create_bucket(bucket)
-        for script in [*paths.SCRIPTS.glob("*.py"), SEVERAL]:
+        for script in [*paths.SCRIPTS.glob("*.py"), ARCHIVE, SEVERAL]:
             storage_client().bucket("code").blob(script.name).upload_from_filename(script)
         fast = {"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2"}
         fast |= {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"}
