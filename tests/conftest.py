@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from churnlab import paths
+from tests.browser import chromium
 
 sys.path.insert(0, str(paths.SCRIPTS))
 
@@ -97,6 +98,13 @@ def as_a_program(monkeypatch):
     from pyspark.sql import SparkSession
 
     monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """The one browser of a worker: Playwright's synchronous side runs once in a process."""
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

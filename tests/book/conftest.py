@@ -12,7 +12,6 @@ import pytest
 from churnlab import paths
 from tests.book.browsing import new_page
 from tests.book.small_book import SmallBook
-from tests.browser import chromium
 
 sys.path.insert(0, str(paths.ROOT / "book" / "_ext"))
 
@@ -44,13 +43,6 @@ def site(book):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """A browser for all tests of a worker."""
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

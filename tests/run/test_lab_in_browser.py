@@ -15,7 +15,6 @@ import nbformat
 import pytest
 
 from churnlab.author.exercises import BEGIN, END, learner_copy
-from tests.browser import chromium
 
 pytestmark = pytest.mark.slow
 
@@ -107,16 +106,16 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(lab):
+def page(browser, lab):
     """A page of a browser, and what it did wrong."""
-    with chromium() as browser:
-        page = browser.new_page(viewport={"width": 1366, "height": 900})
-        page.set_default_timeout(1000 * PATIENCE)
-        page.wrongs = []
-        page.on("pageerror", lambda error: page.wrongs.append(f"page error: {error}"))
-        page.on("console", lambda entry: note_console(page, entry))
-        page.on("request", lambda request: note_external(page, lab, request.url))
-        yield page
+    page = browser.new_page(viewport={"width": 1366, "height": 900})
+    page.set_default_timeout(1000 * PATIENCE)
+    page.wrongs = []
+    page.on("pageerror", lambda error: page.wrongs.append(f"page error: {error}"))
+    page.on("console", lambda entry: note_console(page, entry))
+    page.on("request", lambda request: note_external(page, lab, request.url))
+    yield page
+    page.close()
 
 
 def note_console(page, entry) -> None:
