@@ -7,15 +7,13 @@ import ast
 from pathlib import Path, PurePosixPath
 
 from docutils import nodes
+from script_pages import FOLDER
 from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
 
 from churnlab.author.exercises import STUB_TAG
-from churnlab.author.exporter import PAGE_TAGS, script_name
+from churnlab.author.exporter import LIBRARY, PAGE_TAGS, library_module, script_name
 
-FOLDER = "scripts_generated"
-LIBRARY = "churn"  # the folder of the modules below it
-LIBRARY_TAG = "library:"
 UNMARKED = PAGE_TAGS | {STUB_TAG, "parameters"}
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 IMPORTS = (ast.Import, ast.ImportFrom)
@@ -61,8 +59,8 @@ def script_of(tags, notebook):
     """The path of the script that a cell is exported to, or None if it stays on the page."""
     if UNMARKED & set(tags):
         return None
-    modules = [tag.removeprefix(LIBRARY_TAG) for tag in tags if tag.startswith(LIBRARY_TAG)]
-    name = f"{LIBRARY}/{modules[0]}" if modules else script_name(notebook)
+    module = library_module(tags)
+    name = f"{LIBRARY}/{module}" if module else script_name(notebook)
     return PurePosixPath(FOLDER, f"{name}.py")
 
 

@@ -7,7 +7,6 @@ import io
 import linecache
 import re
 import signal
-import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from nbformat import NotebookNode
 from churnlab import paths
 from churnlab.author.exercises import EXERCISE_TAG, YOUR_TURN, is_check
 from churnlab.errors import CourseError
+from churnlab.run.library import let_import_scripts
 
 PASSED, NOT_YET, NOT_BEGUN = "passed", "not yet", "not begun"
 SECONDS = 120  # a Spark session may have to start in them
@@ -89,8 +89,7 @@ def judge(exercise: Exercise, folder: Path = paths.NOTEBOOKS, seconds: float = S
 def fault(work: str, check: str, folder: Path, seconds: float = SECONDS) -> str:
     """Return what is wrong with somebody's work according to its check; "" if nothing is."""
     names = {"__name__": "__exercise__"}
-    if str(paths.SCRIPTS) not in sys.path:
-        sys.path.insert(0, str(paths.SCRIPTS))
+    let_import_scripts()
     try:
         with (
             contextlib.chdir(folder),

@@ -26,12 +26,15 @@ import sys
 import textwrap
 import tokenize
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
 from nbconvert.exporters import PythonExporter
 
+from churnlab.run.library import ARCHIVE as LIBRARY_ARCHIVE
+from churnlab.run.library import PACKAGE as LIBRARY
 from churnlab.run.parameters import ExportError, Parameter, read_parameters
 
 PAGE_TAGS = {"book-only", "exercise", "solution", "check", "injected-parameters"}
@@ -44,10 +47,13 @@ KNOWN_TAGS = PAGE_TAGS | {
     "remove-output",
     "remove-cell",
 }
-LIBRARY = "churn"
 LIBRARY_TAG = "library:"
-ARCHIVE = f"{LIBRARY}.zip"
+ARCHIVE = LIBRARY_ARCHIVE.name
 LINE_LENGTH = 100
+ABOUT_LIBRARY = '''\
+# Generated from the notebooks by `make export`; do not edit.
+"""The library that the steps of the course share."""
+'''
 
 
 @dataclass
@@ -73,6 +79,11 @@ class Script:
 def script_name(notebook_name: str) -> str:
     """Return the module name of a notebook: ``04-model-training`` → ``model_training``."""
     return re.sub(r"^\d+-", "", notebook_name).replace("-", "_")
+
+
+def library_module(tags: Iterable[str]) -> str:
+    """Return the module of the library that a cell of these tags belongs to, "" if to none."""
+    return next((t.removeprefix(LIBRARY_TAG) for t in tags if t.startswith(LIBRARY_TAG)), "")
 
 
 class PySparkScriptExporter(PythonExporter):
@@ -106,7 +117,8 @@ def exported_files(notebook: nbformat.NotebookNode, name: str) -> dict[str, str]
     if script.parameters is not None:
         files[f"{script_name(name)}.py"] = _program(script, name)
     elif script.definitions:
-        files[f"{script_name(name)}.py"] = _definitions_only(script, name)
+        parts = (script.promise, script.definitions, script.modules)
+        files[f"{script_name(name)}.py"] = _definitions(*parts, script.imports, name)
     return {path: _formatted(text, notebook, name) for path, text in files.items()}
 
 
@@ -125,11 +137,9 @@ def export_all(notebooks: Path, scripts: Path, check: bool = False) -> list[str]
                     "A module or script is written by one notebook: rename one of the two.",
                 )
             wanted[target], authors[target] = text.encode(), path.name
-    if library := {path: text for path, text in wanted.items() if path.startswith(f"{LIBRARY}/")}:
-        opening = "# Generated from the notebooks by `make export`; do not edit.\n"
-        about = f'{opening}"""The library that the steps of the course share."""\n'
-        library[f"{LIBRARY}/__init__.py"] = wanted[f"{LIBRARY}/__init__.py"] = about.encode()
-        wanted[ARCHIVE] = _archive(library)
+    if any(path.startswith(f"{LIBRARY}/") for path in wanted):
+        wanted[f"{LIBRARY}/__init__.py"] = ABOUT_LIBRARY.encode()
+        wanted[ARCHIVE] = _archive({p: t for p, t in wanted.items() if p.startswith(f"{LIBRARY}/")})
     changes = _changes(scripts, wanted)
     if check and changes:
         shown = "\n".join(line for diff in changes.values() for line in diff[:20])
@@ -157,15 +167,15 @@ def _changes(scripts: Path, wanted: dict[str, bytes]) -> dict[str, list[str]]:
         target = scripts / name
         before = target.read_bytes() if target.exists() else b""
         after = wanted.get(name, b"")
-        if before == after:
-            continue
-        texts = [] if name == ARCHIVE else [before, after]
-        lines = [text.decode("utf-8", errors="replace").splitlines() for text in texts]
-        places = (f"{name} (committed)", f"{name} (exported now)")
-        changes[name] = (
-            list(difflib.unified_diff(*lines, *places, lineterm="", n=1)) if lines else []
-        )
+        if before != after:
+            changes[name] = [] if name == ARCHIVE else _differing_lines(name, before, after)
     return changes
+
+
+def _differing_lines(name: str, before: bytes, after: bytes) -> list[str]:
+    lines = [text.decode("utf-8", errors="replace").splitlines() for text in (before, after)]
+    places = (f"{name} (committed)", f"{name} (exported now)")
+    return list(difflib.unified_diff(*lines, *places, lineterm="", n=1))
 
 
 def _archive(files: dict[str, bytes]) -> bytes:
@@ -190,7 +200,7 @@ def _collect(notebook: nbformat.NotebookNode, name: str) -> Script:
     for number, cell in enumerate(notebook.cells, 1):
         where = f"notebooks/{name}.ipynb, cell {number}"
         tags = set(cell.metadata.get("tags", []))
-        module = next((t.removeprefix(LIBRARY_TAG) for t in tags if t.startswith(LIBRARY_TAG)), "")
+        module = library_module(tags)
         tags.discard(f"{LIBRARY_TAG}{module}")
         if unknown := tags - KNOWN_TAGS:
             raise ExportError(
@@ -280,10 +290,14 @@ def _sort_cell(source: str, narration: str, script: Script, where: str) -> None:
 
 
 def _is_constant(node: ast.stmt) -> bool:
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
     return isinstance(node, ast.Assign | ast.AnnAssign) and all(
-        isinstance(target, ast.Name) and target.id.isupper() for target in targets
+        isinstance(target, ast.Name) and target.id.isupper() for target in _targets(node)
     )
+
+
+def _targets(node: ast.stmt) -> list[ast.expr | None]:
+    """Return what a statement assigns to; of one that assigns nothing, [None]."""
+    return node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
 
 
 def _promise(markdown: str) -> str:
@@ -334,16 +348,16 @@ def _module(script: Script, module: str, name: str) -> str:
     about = script.modules[module]
     others = {k: m for k, m in script.modules.items() if k != module}
     elsewhere = [i for i in script.imports if not i.startswith(f"from {LIBRARY}.{module} import")]
-    imports = dict.fromkeys([*elsewhere, *_from_library(others, about.definitions)])
-    head = _banner(name) + _docstring(about.promise)
-    return "\n\n".join([head, "\n".join(imports), *about.definitions]) + "\n"
+    return _definitions(about.promise, about.definitions, others, elsewhere, name)
 
 
-def _definitions_only(script: Script, name: str) -> str:
-    own = _from_library(script.modules, script.definitions)
-    head = _banner(name) + _docstring(script.promise)
-    imports = "\n".join(dict.fromkeys([*script.imports, *own]))
-    return "\n\n".join([head, imports, *script.definitions]) + "\n"
+def _definitions(
+    promise: str, definitions: list[str], modules: dict[str, Module], imports: list[str], name: str
+) -> str:
+    """Return a file of definitions, which takes what it needs from the notebook's own modules."""
+    needed = dict.fromkeys([*imports, *_from_library(modules, definitions)])
+    head = _banner(name) + _docstring(promise)
+    return "\n\n".join([head, "\n".join(needed), *definitions]) + "\n"
 
 
 def _from_library(modules: dict[str, Module], sources: list[str]) -> list[str]:
@@ -361,8 +375,8 @@ def _defined(definitions: list[str]) -> set[str]:
     """Return the names that definitions give to functions, classes and constants."""
     names = set()
     for node in ast.parse("\n".join(definitions)).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        names |= {t.id for t in targets if isinstance(t, ast.Name)} | {getattr(node, "name", "")}
+        assigned = {target.id for target in _targets(node) if isinstance(target, ast.Name)}
+        names |= assigned | {getattr(node, "name", "")}
     return names - {""}
 
 

@@ -19,9 +19,14 @@ def course_module(name: str) -> ModuleType:
     file = f"{name.replace('.', '/')}.py"
     if not (paths.SCRIPTS / file).exists():
         raise CourseError(f"scripts_generated/{file} is missing.", "Run `make export`.")
+    let_import_scripts()
+    return importlib.import_module(name)
+
+
+def let_import_scripts() -> None:
+    """Let Python find the scripts and the library."""
     if str(paths.SCRIPTS) not in sys.path:
         sys.path.insert(0, str(paths.SCRIPTS))
-    return importlib.import_module(name)
 
 
 class Library:

@@ -195,10 +195,10 @@ def run_course(
     waiting, under_way = sorted(notebooks, key=_length_of_chain, reverse=True), {}
     # A process each: a run sets environment variables of its own.
     with ProcessPoolExecutor(side_by_side, get_context("spawn")) as pool:
-        while under_way or (waiting and not failures):
+        while waiting or under_way:
             unfinished = {path.stem for path in [*waiting, *under_way.values()]}
             ready = [path for path in waiting if STANDS_ON.get(path.stem) not in unfinished]
-            for notebook in ready[: 0 if failures else side_by_side - len(under_way)]:
+            for notebook in ready[: side_by_side - len(under_way)]:
                 announce(notebook.stem)
                 output = paths.EXECUTED / notebook.name
                 shown = progress and side_by_side == 1
@@ -212,13 +212,14 @@ def run_course(
                     write_record(runs, started, lake)
                 except CourseError as error:
                     failures.append(error)
+                    waiting.clear()
     if failures:
         raise failures[0]
     return sorted(runs, key=lambda run: run.name)
 
 
 def _length_of_chain(notebook: Path) -> int:
-    """Return how many notebooks wait for one another, and the first of them for this one."""
+    """Return how long the longest chain is of notebooks of which each waits for the one before."""
     length, names = 0, {notebook.stem}
     while names := {name for name, before in STANDS_ON.items() if before in names}:
         length += 1

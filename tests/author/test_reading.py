@@ -2,21 +2,16 @@
 
 import re
 
-import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from churnlab import paths
 from churnlab.author.reading import (
     SECONDS_A_LINE,
     WORDS_A_MINUTE,
     minutes_to_the_first_model,
     reading_minutes,
 )
-
-NOTEBOOKS = {
-    path.stem: nbformat.read(path, as_version=4) for path in sorted(paths.NOTEBOOKS.glob("*.ipynb"))
-}
+from tests.committed import NOTEBOOKS
 
 
 def code(source, *tags):

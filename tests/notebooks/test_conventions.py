@@ -22,10 +22,8 @@ from churnlab.author.exporter import (
     read_parameters,
     script_name,
 )
+from tests.committed import NOTEBOOKS
 
-NOTEBOOKS = {
-    path.stem: nbformat.read(path, as_version=4) for path in sorted(paths.NOTEBOOKS.glob("*.ipynb"))
-}
 # They write modules of the library and no script of their own.
 LIBRARY = {"07-tables-and-runs", "13-scale"}
 STEPS = [name for name in NOTEBOOKS if name != "07-tables-and-runs"]
