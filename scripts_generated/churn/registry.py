@@ -275,9 +275,7 @@ def decide(entry: dict, stage: str, dataset: str, decision: Decision, step: str)
     finish_decision(dataset, "model_registry")
     rows, version = read_rows(dataset, "model_registry"), entry["model_version"]
     if decision.changed_by.strip() and decision.reason.strip() and stage_of(rows, version) == stage:
-        return next(
-            r for r in reversed(rows) if (r["model_version"], r["stage"]) == (version, stage)
-        )
+        return [r for r in rows if (r["model_version"], r["stage"]) == (version, stage)][-1]
     check_decision(rows, version, stage, decision)
     number = 1 + max(row["decision"] or 0 for row in rows)
     said = {"changed_by": decision.changed_by, "reason": decision.reason}
@@ -287,7 +285,8 @@ def decide(entry: dict, stage: str, dataset: str, decision: Decision, step: str)
         left = said | {"stage": "archived", "reason": f"{version} took its place: {said['reason']}"}
         new = [row | left for row in champions(rows)[-1:]] + new
     values = [tuple(row[name] for name in own_columns("model_registry")) for row in new]
-    if not write_decision(values, dataset, "model_registry", decision.pipeline_id, step, number):
+    run = decision.pipeline_id
+    if not write_decision(values, dataset, "model_registry", run, step, number):
         raise lost_decision(dataset, version, stage, number)
     return new[-1]
 
