@@ -53,7 +53,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--min-recall",
         type=float,
         default=0.5,
-        help="share of its churners that each group's model has to find (default: %(default)s)",
+        help="share of each group's churners that has to be found (default: %(default)s)",
     )
     parser.add_argument(
         "--missed-churner-cost",

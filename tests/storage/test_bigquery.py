@@ -10,7 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import nbformat
+import pandas as pd
 import pytest
+from churn.challenge import acceptance_set
+from churn.gate import acceptance_fingerprint
 from churn.programs import DataContractError, StepError, TableNotFoundError
 from churn.registry import promote, registered_model
 from churn.review import review
@@ -376,6 +379,14 @@ def test_an_empty_table_has_no_newest_run_and_no_model(spark, dataset):
         own_or_newest_run(spark, dataset, OUTCOMES, "run-a")
     with pytest.raises(library.programs.ModelError, match="No model is the champion yet"):
         registered_model(dataset)
+
+
+def test_the_gate_asks_about_the_same_customers_as_in_a_lake(warehouse, local_lake):
+    there = acceptance_set(warehouse, RUN)
+    here = acceptance_set(f"{local_lake}/warehouse/churn", RUN)
+    assert len(here) > 0
+    pd.testing.assert_frame_equal(there, here, check_dtype=False)
+    assert acceptance_fingerprint(there) == acceptance_fingerprint(here)
 
 
 def candidates(dataset: str, *versions: str) -> None:
