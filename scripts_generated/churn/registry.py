@@ -277,14 +277,14 @@ def decide(entry: dict, stage: str, dataset: str, decision: Decision, step: str)
     if decision.changed_by.strip() and decision.reason.strip() and stage_of(rows, version) == stage:
         return [r for r in rows if (r["model_version"], r["stage"]) == (version, stage)][-1]
     check_decision(rows, version, stage, decision)
-    number = 1 + max(row["decision"] or 0 for row in rows)
+    number = 1 + max(row.get("decision") or 0 for row in rows)
     said = {"changed_by": decision.changed_by, "reason": decision.reason}
     said |= {"evidence": decision.evidence, "decision": number}
     new = [entry | said | {"stage": stage}]
     if stage == "champion":
         left = said | {"stage": "archived", "reason": f"{version} took its place: {said['reason']}"}
         new = [row | left for row in champions(rows)[-1:]] + new
-    values = [tuple(row[name] for name in own_columns("model_registry")) for row in new]
+    values = [tuple(row.get(name) for name in own_columns("model_registry")) for row in new]
     run = decision.pipeline_id
     if not write_decision(values, dataset, "model_registry", run, step, number):
         raise lost_decision(dataset, version, stage, number)

@@ -17,6 +17,8 @@ from churn.programs import ModelError
 from churn.registry import promote, registered_model, stage_of
 from churn.tables import own_columns, read_rows, write_table
 
+from churnlab.run.library import course_module
+
 pytestmark = pytest.mark.xdist_group("library")
 
 CUSTOMERS = 600
@@ -187,3 +189,17 @@ def test_next_is_the_best_candidate_of_the_newest_run_that_does_not_score(lake, 
     assert next_challenger(tables, "blunt")["model_version"] == "blunt"
     promote(registered_model(tables, "sharp"), tables, "p", "Ada", "a test")
     assert next_challenger(tables)["model_version"] == "sharp-too"
+
+
+def test_the_program_challenges_by_hand_and_says_what_came_of_it(lake, tables, capsys):
+    options = ["--pipeline-id", "by-hand", "--lake", lake, "--min-average-precision", "0.3"]
+    program = course_module("registry_and_gate")
+    register(lake, "blunt", 0.4)
+    program.main([*options, "--min-recall", "0.1"])
+    assert capsys.readouterr().out == "blunt is the champion\n"
+    register(lake, "sharp")
+    program.main([*options, "--min-recall", "0.1", "--offer-cost", "1"])
+    assert capsys.readouterr().out == "sharp is the champion\n"
+    program.main([*options, "--model-version", "blunt"])
+    assert "blunt is refused: " in capsys.readouterr().out
+    assert registered_model(tables)["changed_by"] == "registry-gate"

@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from churn import tables
 from churn.lake import create_text, delete_folder, names_below, read_text, write_text
 from churn.programs import ModelError, StepError
 from churn.registry import (
@@ -133,6 +134,20 @@ def test_a_candidate_that_was_fitted_again_does_not_take_the_champion_away(datas
     write_table([values], dataset, "model_registry", "run-a", "training")
     assert registered_model(dataset)["model_version"] == "a"
     assert stages(dataset)["a"] == "champion"
+
+
+def test_a_registry_from_before_decisions_had_numbers_is_read_and_goes_on(tmp_path, monkeypatch):
+    dataset, told = str(tmp_path / "churn"), tables.TABLES["model_registry"]
+    with monkeypatch.context() as before:
+        before.setitem(tables.TABLES, "model_registry", told.partition(", evidence")[0])
+        for version, stage in (("a", "champion"), ("b", "champion"), ("c", "candidate")):
+            known = {"model_version": version, "stage": stage}
+            row = tuple(known.get(name) for name in own_columns("model_registry"))
+            write_table([row], dataset, "model_registry", f"run-{version}", "a-step")
+    assert stages(dataset) == {"a": "archived", "b": "champion", "c": "candidate"}
+    crown(dataset, "c")
+    assert registered_model(dataset)["decision"] == 1
+    assert stages(dataset) == {"a": "archived", "b": "archived", "c": "champion"}
 
 
 # The way back
