@@ -62,6 +62,7 @@ def test_help_lists_the_commands(here):
         (["sql", "SELECT 1 FROM nowhere"], "holds no tables"),
         (["promote", "--reason", "x"], "No candidate of run any is registered"),
         (["promote", "a-version", "--reason", "x"], "No model is registered in"),
+        (["rollback", "--reason", "x"], "No model is registered in"),
     ],
 )
 def test_a_mistake_is_one_clear_line_and_a_non_zero_status(here, tmp_path, arguments, reason):
@@ -90,6 +91,23 @@ def test_a_person_promotes_a_candidate_by_one_command(here, tmp_path, library):
     assert library.registry.registered_model(root)["reason"] == "finds [more] churners"
     status, _, error = here("promote", "--reason", " ", "--lake", str(tmp_path))
     assert status == 1 and "A promotion needs who decided and a reason" in error
+
+
+def test_a_person_goes_back_to_the_former_champion_by_one_command(here, tmp_path, library):
+    root = library.tables.dataset_root(str(tmp_path), "churn")
+    columns = library.tables.own_columns("model_registry")
+    lake, by = ["--lake", str(tmp_path)], ["--by", "Ada"]
+    for run in ("run-a", "run-b"):
+        library.lake.write_text(f"{tmp_path}/models/{run}/data", "")
+        row = {"model_version": run, "stage": "candidate", "model_uri": f"models/{run}"}
+        row = [tuple(row.get(name) for name in columns)]
+        library.tables.write_table(row, root, "model_registry", run, "training")
+        assert here("promote", run, "--reason", "newer", *by, *lake)[0] == 0
+    status, said, _ = here("rollback", "--reason", "run-b calls too many", *by, *lake)
+    assert status == 0 and "run-a is the champion again, says Ada" in said
+    assert library.registry.registered_model(root)["model_version"] == "run-a"
+    status, _, error = here("rollback", "--reason", "further", *by, *lake)
+    assert status == 1 and "run-a is the first champion" in error and "Traceback" not in error
 
 
 def test_debug_shows_the_trace(here):

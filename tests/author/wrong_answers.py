@@ -249,4 +249,26 @@ WRONG_ANSWERS = [
         'partial.replace(target)\n    (folder / "log").touch()',
         "more than the pointer",
     ),
+    # 15
+    ("costs with the right signs", "missed * lost", "-missed * lost", "check the sign"),
+    ("costs with the right signs", " + offer * sum(called)", "", "whoever they save"),
+    ("costs with the right signs", "left and not asked", "left != asked", "four calls cost 4"),
+    (
+        "an interval of a difference",
+        "(champion - challenger)[taken].mean(axis=1)",
+        "champion[taken].mean(axis=1) - challenger[taken[::-1]].mean(axis=1)",
+        "hard for both",
+    ),
+    (
+        "an interval of a difference",
+        "(champion - challenger)",
+        "(challenger - champion)",
+        "0.1 less",
+    ),
+    ("an interval of a difference", "default_rng(seed)", "default_rng()", "another interval"),
+    ("an interval of a difference", "[0.025, 0.975]", "[0.0, 1.0]", "about 0.18 wide"),
+    ("which group is forgotten?", "        if left:", "        if True:", "no churner to find"),
+    ("which group is forgotten?", "len(hits) >= enough", "True", "says nothing about seniors"),
+    ("which group is forgotten?", "return sorted(", "return list(", "sorted"),
+    ("which group is forgotten?", "< least)", "<= least)", "is not below it"),
 ]

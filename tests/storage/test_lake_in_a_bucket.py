@@ -12,6 +12,7 @@ import pytest
 from churn.contract import newest_landing
 from churn.lake import (
     check_lake,
+    create_text,
     delete_folder,
     exists,
     list_folders,
@@ -121,6 +122,13 @@ def test_a_small_file_is_written_read_and_replaced(place):
     write_text(f"{place}/new/facts.json", "neu: ä")
     assert read_text(f"{place}/new/facts.json") == "neu: ä"
     assert names_below(place) == ["new/facts.json"]
+
+
+def test_a_file_that_is_there_is_not_created_again(place):
+    uri = f"{place}/claims/1"
+    assert [create_text(uri, text) for text in ("first", "second", "first")] == [True, False, True]
+    assert read_text(uri) == "first"
+    assert names_below(place) == ["claims/1"]
 
 
 def test_folders_are_seen_with_and_without_the_markers_that_some_programs_leave(place):
