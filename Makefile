@@ -108,8 +108,8 @@ test-notebooks: setup $(AIRFLOW_READY) ## every notebook from a fresh kernel, on
 test-fast: setup lint ## the inner loop while writing, about a minute
 	@$(PYTEST) -n 2 -q -m "not slow"
 
-bench: setup ## the measured comparisons
-	@$(BIN)/python -m benchmarks
+bench: setup ## the measured comparisons; ROWS=10000,100000 is the growth alone
+	@$(BIN)/python -m benchmarks $(if $(ROWS),--rows $(ROWS))
 
 lock: ## pin the newest versions that requirements/*.in allow
 	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --python-version 3.11 \
@@ -121,6 +121,8 @@ lock: ## pin the newest versions that requirements/*.in allow
 		requirements/airflow.in -o requirements/airflow.txt
 	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --python-version 3.11 --no-annotate \
 		--override requirements/infra-left-out.txt requirements/infra.in -o requirements/infra.txt
+	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --python-version 3.11 \
+		--constraint requirements/course.txt requirements/benchmarks.in -o requirements/benchmarks.txt
 	@for image in batch:3.11 serving:3.12; do \
 		folder=infra/images/$${image%:*}; \
 		$(BIN)/uv pip compile --quiet --no-emit-index-url --generate-hashes --python-version $${image#*:} \
