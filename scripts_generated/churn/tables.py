@@ -50,6 +50,8 @@ TABLES = {
     "cross_validated_average_precision DOUBLE, changed_by STRING, reason STRING",
     "batch_predictions": "model_version STRING, customer_id STRING, churn_probability DOUBLE, "
     "prediction STRING, reasons ARRAY<STRUCT<feature: STRING, contribution: DOUBLE>>",
+    "drift_metrics": "model_version STRING, feature STRING, statistic STRING, value DOUBLE, "
+    "threshold DOUBLE, alarm STRING",
     "crime_counts": "primary_type STRING, month INT, incidents BIGINT, arrest_rate DOUBLE",
     "tuning_trials": "search STRING, library STRING, parameters STRING, fold INT, metric STRING, "
     "value DOUBLE",
