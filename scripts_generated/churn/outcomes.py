@@ -3,7 +3,7 @@
 
 import numpy as np
 import pandas as pd
-from churn.metrics import probability_metrics
+from churn.metrics import BINS, probability_metrics
 from scipy import stats
 
 
@@ -20,7 +20,7 @@ def surplus(bins: pd.DataFrame) -> tuple[float, float]:
 
     ``bins`` is the pandas DataFrame of ``score_bins`` for one group.
     """
-    p = (bins["bin"] + 0.5) / 10_000
+    p = (bins["bin"] + 0.5) / BINS
     customers = bins["customers"].sum()
     variance = (bins["customers"] * p * (1 - p)).sum()
     share = (bins["churners"] - p * bins["customers"]).sum() / customers
