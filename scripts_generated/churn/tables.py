@@ -60,6 +60,8 @@ TABLES = {
     "evidence STRING, decision BIGINT",
     "batch_predictions": "model_version STRING, customer_id STRING, churn_probability DOUBLE, "
     "prediction STRING, reasons ARRAY<STRUCT<feature: STRING, contribution: DOUBLE>>",
+    "drift_metrics": "model_version STRING, feature STRING, statistic STRING, value DOUBLE, "
+    "threshold DOUBLE, alarm STRING",
     "crime_counts": "primary_type STRING, month INT, incidents BIGINT, arrest_rate DOUBLE",
     "tuning_trials": "search STRING, library STRING, parameters STRING, fold INT, metric STRING, "
     "value DOUBLE",

@@ -271,4 +271,19 @@ WRONG_ANSWERS = [
     ("which group is forgotten?", "len(hits) >= enough", "True", "says nothing about seniors"),
     ("which group is forgotten?", "return sorted(", "return list(", "sorted"),
     ("which group is forgotten?", "< least)", "<= least)", "is not below it"),
+    # Monitoring
+    ("the index by hand", "[r + 0.5 for r in reference]", "reference", "half a customer"),
+    ("the index by hand", "len(reference) != len(batch)", "False", "two bins and three"),
+    ("the index by hand", "(q - p) * math.log", "q * math.log", "half a customer"),
+    ("how small a shift can a batch show?", "bins - 1", "bins", "one degree of freedom less"),
+    ("how small a shift can a batch show?", "false_alarms / columns", "false_alarms", "stricter"),
+    ("how small a shift can a batch show?", " + 1 / reference", "", "0.0455"),
+    ("one alarm, one retraining", "list(dict.fromkeys(keys))", "keys", "the reason is the same"),
+    ("one alarm, one retraining", '== "retrain"', '!= "fine"', "a person to look at"),
+    (
+        "one alarm, one retraining",
+        "list(dict.fromkeys(keys))",
+        "sorted(set(keys))",
+        "first alarm first",
+    ),
 ]
