@@ -72,6 +72,25 @@ def test_a_mistake_is_one_clear_line_and_a_non_zero_status(here, tmp_path, argum
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize(
+    ("modules", "handed"),
+    [
+        (["05"], {"quick": True}),
+        (["03", "04", "05"], {"num_trees": 30, "quick": True}),
+        (["06"], {}),
+    ],
+)
+def test_quick_hands_small_numbers_to_the_modules_that_declare_them(
+    here, monkeypatch, tmp_path, modules, handed
+):
+    asked = []
+    monkeypatch.setattr(runner, "run_course", lambda *given, **_: asked.append(given) or [])
+    here("run", *modules, "--quick", CHURNLAB_LAKE=str(tmp_path / "lake"))
+    assert asked == [(modules, handed, str(tmp_path / "lake"))]
+    declared = [runner.declared_parameters(path) for path in runner.find_notebooks(modules)]
+    assert set(handed) <= {name for names in declared for name in names}
+
+
 def test_the_program_itself_says_its_mistake_and_ends_with_its_status():
     done = churnlab("run", "42")
     assert done.returncode == 1

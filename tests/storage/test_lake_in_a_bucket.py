@@ -29,6 +29,7 @@ from churnlab import paths
 from churnlab.run.library import ARCHIVE
 from churnlab.run.spark_submit import submit_environment
 from churnlab.standins.storage import storage_server
+from tests.quick_spark import QUICK_SETTINGS, UNCOMPILED
 from tests.same_rows import approximately
 from tests.storage.bucket import CONNECTOR, arrow_variables, spark_settings, storage_client
 from tests.storage.chain import RUN, STEPS, options, records
@@ -90,8 +91,8 @@ def cloud(tmp_path_factory):
             storage_client().create_bucket(bucket)
         for script in [*paths.SCRIPTS.glob("*.py"), ARCHIVE, SEVERAL]:
             storage_client().bucket("code").blob(script.name).upload_from_filename(script)
-        fast = {"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2"}
-        fast |= {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"}
+        # Plans compiled, as a batch of the cloud does.
+        fast = {name: v for name, v in QUICK_SETTINGS.items() if name not in UNCOMPILED}
         yield Cloud(folder / "requests", spark_settings(url) | fast)
 
 
