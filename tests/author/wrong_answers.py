@@ -285,5 +285,33 @@ WRONG_ANSWERS = [
         "list(dict.fromkeys(keys))",
         "sorted(set(keys))",
         "first alarm first",
+    # Online serving
+    (
+        "a threshold for floats",
+        "return np.nextafter(nearest, np.float32(-np.inf))",
+        "return nearest",
+        "turns around",
+    ),
+    ("a threshold for floats", "if float(nearest) > threshold:", "if True:", "goes elsewhere"),
+    (
+        "name what is wrong",
+        " and not isinstance(value, bool)",
+        "",
+        "True is no amount",
+    ),
+    ("name what is wrong", "math.isfinite(value) and ", "", "is no amount"),
+    ("name what is wrong", "value >= 0", "value > 0", "0 months are fine"),
+    (
+        "name what is wrong",
+        "instances[number].get(name))]",
+        "instances[number].get(name, 0))]",
+        "it is missing",
+    ),
+    ("take up a new champion", "if wanted == current[0]:", "if False:", "that you have"),
+    (
+        "take up a new champion",
+        "        return current\n    ### END",
+        "        raise\n    ### END",
+        "nobody",
     ),
 ]
