@@ -285,6 +285,7 @@ WRONG_ANSWERS = [
         "list(dict.fromkeys(keys))",
         "sorted(set(keys))",
         "first alarm first",
+    ),
     # Online serving
     (
         "a threshold for floats",
