@@ -19,3 +19,5 @@ QUICK_SETTINGS = {
     "spark.sql.shuffle.partitions": "2",
     "spark.driver.extraJavaOptions": QUICK_JAVA,
 } | UNCOMPILED
+# For a Java whose command line is another's: Spark takes these properties as settings.
+QUICK_JAVA_OPTIONS = " ".join([QUICK_JAVA, *(f"-D{n}={v}" for n, v in UNCOMPILED.items())])

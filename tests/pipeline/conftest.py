@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import customer, write_raw
 from tests.local_cloud import cloud, start_function  # noqa: F401
-from tests.quick_spark import QUICK_JAVA
+from tests.quick_spark import QUICK_JAVA_OPTIONS
 
 CUSTOMERS = 160  # few: a tree of few customers has few levels, and each level is a job
 SHA = "0" * 63 + "1"
@@ -17,7 +17,7 @@ SHA = "0" * 63 + "1"
 def quick_spark():
     """Let every Spark below start quickly: no plan here runs twice."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAVA_TOOL_OPTIONS", QUICK_JAVA)
+        patch.setenv("JAVA_TOOL_OPTIONS", QUICK_JAVA_OPTIONS)
         yield
 
 
