@@ -2,28 +2,22 @@
 """Score customers with the champion of the registry, and say for each what moved its probability."""
 
 import argparse
-import json
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-import pyarrow.dataset as ds
+from churn.attribution import PathAttribution
 from churn.contract import (
-    AMOUNTS,
-    CATEGORIES,
     check_share,
     clean,
     judge,
     read_raw,
 )
 from churn.features import FEATURES
+from churn.forest import Forest, as_numbers, forest_nodes, model_columns
 from churn.lake import (
     check_lake,
-    filesystem,
     join_uri,
-    list_folders,
-    names_below,
-    read_text,
 )
 from churn.metrics import decision_column
 from churn.programs import ModelError, run_program
@@ -39,139 +33,19 @@ from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 
-def forest_nodes(model_uri: str) -> pd.DataFrame:
-    """Return the nodes of a saved forest, by tree and node; no Spark job.
-
-    ``rate`` is the churn rate in the node; leaves have feature -1. A customer goes ``left`` if the
-    feature is at most ``values[0]``, or one of ``values`` where ``categories`` is not -1.
-    """
-    [forest] = [name for name in stages_of(model_uri) if "RandomForest" in name]
-    table = read_parquet(join_uri(model_uri, "stages", forest, "data"))
-    node = pd.DataFrame(table.column("nodeData").to_pylist())
-    split = pd.DataFrame(node["split"].tolist())
-    stats = np.stack(node["impurityStats"])
-    frame = pd.DataFrame(
-        {
-            "tree": table.column("treeID").to_pandas(),
-            "node": node["id"],
-            "feature": split["featureIndex"].fillna(-1).astype(int),
-            "values": split["leftCategoriesOrThreshold"],
-            "categories": split["numCategories"].fillna(-1).astype(int),
-            "left": node["leftChild"],
-            "right": node["rightChild"],
-            "rate": stats[:, 1] / stats.sum(axis=1),
-        }
-    )
-    return frame.sort_values(["tree", "node"], ignore_index=True)
-
-
-def stages_of(model_uri: str) -> list[str]:
-    """Return the folders of a saved pipeline's stages, in order."""
-    return list_folders(join_uri(model_uri, "stages"))
-
-
-def read_parquet(uri: str):
-    """Return a small folder of Parquet files as an Arrow table."""
-    files, path = filesystem(uri)
-    return ds.dataset(path, filesystem=files, format="parquet").to_table()
-
-
-def model_labels(model_uri: str) -> dict[str, list[str]]:
-    """Return the values of each category in the order of their numbers, as the model learned them.
-
-    Raises ModelError if the model saw other columns than this library prepares.
-    """
-    indexer, assembler = (join_uri(model_uri, "stages", name) for name in stages_of(model_uri)[:2])
-    labels = read_parquet(join_uri(indexer, "data")).column("labelsArray")[0].as_py()
-    folder = join_uri(assembler, "metadata")
-    [note] = [name for name in names_below(folder) if name.startswith("part-")]
-    inputs = json.loads(read_text(join_uri(folder, note)))["paramMap"]["inputCols"]
-    if [name.removesuffix("_index") for name in inputs] != list(FEATURES):
-        raise ModelError(f"The model at {model_uri} saw other columns. Train again.")
-    return dict(zip(CATEGORIES, labels, strict=True))
-
-
-class Forest:
-    """The trees of a saved forest as arrays, to score and explain many customers at once."""
-
-    def __init__(self, nodes: pd.DataFrame):
-        first = nodes.groupby("tree")["node"].transform("size").where(nodes["node"] == 0)
-        self.roots = np.flatnonzero(first.notna())
-        start = np.repeat(self.roots, first[self.roots].astype(int))
-        own, inner = np.arange(len(nodes)), (nodes["feature"] >= 0).to_numpy()
-        self.feature = np.where(inner, nodes["feature"], 0)
-        self.left = np.where(inner, nodes["left"] + start, own)
-        self.right = np.where(inner, nodes["right"] + start, own)
-        self.rate = nodes["rate"].to_numpy()
-        self.base = float(self.rate[self.roots].mean())
-        self.is_category = (nodes["categories"] > 0).to_numpy()
-        self.threshold, self.member = split_values(nodes)
-        self.moves, self.depth = self.moves_by_leaf(inner)
-
-    def moves_by_leaf(self, inner: np.ndarray) -> tuple[np.ndarray, int]:
-        """Return what each feature adds on the way to each node, and the depth of the forest."""
-        moves, depth = np.zeros((len(self.feature), len(FEATURES))), 0
-        level = self.roots[inner[self.roots]]
-        while len(level):
-            for child in (self.left[level], self.right[level]):
-                moves[child] = moves[level]
-                moves[child, self.feature[level]] += self.rate[child] - self.rate[level]
-            children = np.concatenate([self.left[level], self.right[level]])
-            level, depth = children[inner[children]], depth + 1
-        return moves, depth
-
-    def leaves(self, x: np.ndarray, root: int) -> np.ndarray:
-        """Return the leaf of one tree that each customer comes to; x is customers × features."""
-        customers, at = np.arange(len(x)), np.full(len(x), root)
-        for _ in range(self.depth):
-            answer = x[customers, self.feature[at]]
-            value = np.clip(answer, 0, self.member.shape[1] - 1).astype(int)
-            chosen = np.where(
-                self.is_category[at], self.member[at, value], answer <= self.threshold[at]
-            )
-            at = np.where(chosen, self.left[at], self.right[at])
-        return at
-
-    def score(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the probability of churn of each customer, and customers × contributions."""
-        probability, contributions = np.zeros(len(x)), np.zeros((len(x), len(FEATURES)))
-        for root in self.roots:
-            leaf = self.leaves(x, root)
-            probability += self.rate[leaf]
-            contributions += self.moves[leaf]
-        return probability / len(self.roots), contributions / len(self.roots)
-
-
-def split_values(nodes: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return each node's threshold, and nodes × values: does a category's value go left?"""
-    amounts, categories = nodes["categories"] == -1, nodes["categories"].clip(lower=0)
-    threshold, member = np.zeros(len(nodes)), np.zeros((len(nodes), max(1, categories.max())), bool)
-    for node in np.flatnonzero(nodes["feature"] >= 0):
-        values = nodes["values"].iat[node]
-        if amounts.iat[node]:
-            threshold[node] = values[0]
-        else:
-            member[node, np.asarray(values, int)] = True
-    return threshold, member
-
-
-def as_numbers(customers: pd.DataFrame, labels: dict[str, list[str]]) -> np.ndarray:
-    """Return customers × features: the number of each category's value, then the amounts."""
-    x = np.empty((len(customers), len(FEATURES)))
-    for position, (name, values) in enumerate(labels.items()):
-        number = pd.Index(values).get_indexer(customers[name])
-        x[:, position] = np.where(number < 0, len(values), number)
-    x[:, len(labels) :] = customers[list(AMOUNTS)].to_numpy(float)
-    return x
-
-
 def read_forest(entry: dict, lake: str) -> tuple[pd.DataFrame, dict[str, list[str]]]:
-    """Return nodes and labels of a registered model. Raises ModelError if they can't be read."""
+    """Return nodes and columns of a registered model.
+
+    Raises ModelError if they can't be read, or if it saw other columns than today's.
+    """
     uri = join_uri(lake, entry["model_uri"])
     try:
-        return forest_nodes(uri), model_labels(uri)
+        nodes, columns = forest_nodes(uri), model_columns(uri)
     except (OSError, ValueError, KeyError) as error:
         raise unreadable_model(entry, lake, error) from None
+    if tuple(columns) != FEATURES:
+        raise ModelError(f"The model at {uri} saw other columns. Train again.")
+    return nodes, columns
 
 
 def largest(contributions: np.ndarray, count: int) -> dict[str, list]:
@@ -189,12 +63,13 @@ def score(spark: SparkSession, customers: DataFrame, model: tuple, count: int) -
     shared = spark.sparkContext.broadcast(model)
 
     def score_batches(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        nodes, labels = shared.value
-        forest = Forest(nodes)
+        nodes, columns = shared.value
+        forest = Forest(nodes, columns)
+        path = PathAttribution(forest)
         for batch in batches:
-            probability, contributions = forest.score(as_numbers(batch, labels))
-            scored = batch[["customer_id"]].assign(churn_probability=probability)
-            yield scored.assign(**largest(contributions, count))
+            x = as_numbers(batch, columns)
+            scored = batch[["customer_id"]].assign(churn_probability=forest.probability(x))
+            yield scored.assign(**largest(path.contributions(x), count))
 
     pairs = F.arrays_zip(F.col("names").alias("feature"), F.col("moves").alias("contribution"))
     scored = customers.mapInPandas(score_batches, SCORED)
@@ -278,6 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
         raw = read_table(spark, tables, "scoring_input", waiting_run)
         raw = raw.withColumn("malformed", F.lit(None).cast("string"))
     else:
+        waiting_run = ""
         raw = read_raw(spark, join_uri(lake, customers), labelled=False)
 
     # One rule is left out. A category that the contract does not know is an error in training,
@@ -287,11 +163,11 @@ def main(arguments: list[str] | None = None) -> None:
     totals = judged.agg(F.count("*").alias("rows"), F.count("reason").alias("quarantined")).first()
     check_share(totals["rows"], totals["quarantined"], max_quarantined, customers, judged)
 
-    nodes, labels = read_forest(entry, lake)
+    nodes, columns = read_forest(entry, lake)
 
     # Probability, decision and reasons of each customer stand in one row, with the version that
     # answered:
-    scored = score(spark, clean(judged, labelled=False), (nodes, labels), reasons)
+    scored = score(spark, clean(judged, labelled=False), (nodes, columns), reasons)
     predictions = scored.select(
         F.lit(entry["model_version"]).alias("model_version"),
         "customer_id",
@@ -323,7 +199,8 @@ def main(arguments: list[str] | None = None) -> None:
     write_tables(frames, tables, pipeline_id, "scoring")
 
     # The last line of the job's log says what the run took.
-    facts = {"source": customers, "model_version": entry["model_version"]}
+    facts = {"source": customers, "customers_run": waiting_run}
+    facts |= {"model_version": entry["model_version"]}
     facts |= totals.asDict() | summary.get
     print(close_run(spark, "scoring", lake, pipeline_id, **facts), flush=True)
 

@@ -6,8 +6,6 @@ numbers that a page quotes.
 import os
 import sys
 
-from pyspark.sql import SparkSession
-
 
 class StepError(Exception):
     """A step can't go on; the message says what is wrong, where, and what to do."""
@@ -41,6 +39,8 @@ def run_program(main) -> None:
     try:
         main()
     except Exception as error:
+        from pyspark.sql import SparkSession  # here: a server takes these errors, and no Spark
+
         reason = expected_reason(error)
         if not reason or os.environ.get("CHURNLAB_DEBUG"):
             raise

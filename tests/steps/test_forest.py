@@ -5,9 +5,11 @@ import inspect
 import numpy as np
 import pandas as pd
 import pytest
+from churn.attribution import PathAttribution, TreeShap
 from churn.contract import AMOUNTS, CATEGORIES
 from churn.features import FEATURES, contract_rows, feature_stages, featurise
 from churn.folds import cross_validate
+from churn.forest import as_numbers, forest_nodes, load_forest, model_columns
 from churn.metrics import score_bins, with_probability
 from churn.programs import ModelError
 from pyspark.ml import PipelineModel
@@ -60,28 +62,20 @@ def model_uri(spark, fitted, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scored(customers, model_uri):
-    """Our probabilities and contributions of every customer, beside Spark's probability."""
-    import batch_scoring as scoring
-
-    forest = scoring.Forest(scoring.forest_nodes(model_uri))
-    frame = customers.toPandas()
-    x = scoring.as_numbers(frame, scoring.model_labels(model_uri))
-    probability, contributions = forest.score(x)
+    """Our forest, every customer as numbers, and Spark's probability of each."""
+    forest = load_forest(model_uri)
+    x = as_numbers(customers.toPandas(), forest.columns)
     by_spark = with_probability(PipelineModel.load(model_uri).transform(customers)).toPandas()
-    return forest, probability, contributions, by_spark["churn_probability"].to_numpy()
+    return forest, x, by_spark["churn_probability"].to_numpy()
 
 
 def test_the_trees_of_this_test_ask_for_sets_of_values_and_for_amounts(model_uri):
-    from batch_scoring import forest_nodes
-
     inner = forest_nodes(model_uri).query("feature >= 0")
     sets = inner[inner["categories"] > 0]["values"].map(len)
     assert {1, 2} <= set(sets) and (inner["categories"] == -1).any()
 
 
 def test_an_unknown_value_goes_right_at_every_question_about_its_column(model_uri):
-    from batch_scoring import forest_nodes
-
     nodes = forest_nodes(model_uri)
     asked = nodes[nodes["categories"] > 0]
     assert len(asked) > 50
@@ -91,25 +85,29 @@ def test_an_unknown_value_goes_right_at_every_question_about_its_column(model_ur
 
 
 def test_our_probability_is_spark_s_for_every_customer_known_values_or_not(scored):
-    _, ours, _, spark_s = scored
+    forest, x, spark_s = scored
+    ours = forest.probability(x)
     assert len(ours) == CUSTOMERS and len(set(ours)) > 100
     np.testing.assert_allclose(ours, spark_s, rtol=0, atol=1e-12)
 
 
-def test_base_and_contributions_add_up_to_the_probability(scored):
-    forest, ours, contributions, _ = scored
+@pytest.mark.parametrize("method", [TreeShap, PathAttribution])
+def test_base_and_contributions_add_up_to_the_probability(scored, method):
+    forest, x, spark_s = scored
+    contributions = method(forest).contributions(x)
     assert contributions.shape == (CUSTOMERS, len(FEATURES))
-    np.testing.assert_allclose(forest.base + contributions.sum(axis=1), ours, rtol=0, atol=1e-12)
+    total = forest.base + contributions.sum(axis=1)
+    np.testing.assert_allclose(total, spark_s, rtol=0, atol=1e-12)
 
 
-def test_a_tree_of_one_leaf_is_a_forest_too(spark, rows, tmp_path):
-    from batch_scoring import Forest, forest_nodes
-
+@pytest.mark.parametrize("method", [TreeShap, PathAttribution])
+def test_a_tree_of_one_leaf_is_a_forest_too(spark, rows, tmp_path, method):
     stump = RandomForestClassifier(numTrees=2, maxDepth=0, seed=3).fit(rows)
     uri = str(tmp_path / "m")
     PipelineModel([*feature_stages(spark), stump]).save(uri)
-    probability, contributions = Forest(forest_nodes(uri)).score(np.zeros((3, len(FEATURES))))
-    assert len(set(probability)) == 1 and not contributions.any()
+    forest, anybody = load_forest(uri), np.zeros((3, len(FEATURES)))
+    assert len(set(forest.probability(anybody))) == 1
+    assert not method(forest).contributions(anybody).any()
 
 
 def test_the_largest_contributions_up_or_down_are_the_reasons():
@@ -121,37 +119,19 @@ def test_the_largest_contributions_up_or_down_are_the_reasons():
     assert largest(moves, 2) == {"names": [["tenure", "contract"]], "moves": [[-0.3, 0.2]]}
 
 
-def test_of_two_columns_that_act_only_together_the_one_asked_first_gets_less():
-    """The bias of path attribution that page 06 names: four customers, and both or nothing."""
-    from batch_scoring import Forest
-
-    first, last = FEATURES.index("tenure"), FEATURES.index("monthly_charges")
-    rows = [
-        # node, feature, values, left, right, rate
-        (0, first, [0.5], 1, 2, 0.25), (1, -1, [], -1, -1, 0.0), (2, last, [0.5], 3, 4, 0.5),
-        (3, -1, [], -1, -1, 0.0), (4, -1, [], -1, -1, 1.0),
-    ]  # fmt: skip
-    nodes = pd.DataFrame(rows, columns=["node", "feature", "values", "left", "right", "rate"])
-    both = np.ones((1, len(FEATURES)))
-    [probability], [moves] = Forest(nodes.assign(tree=0, categories=-1)).score(both)
-    assert probability == 1.0 and moves[first] == 0.25 and moves[last] == 0.5
-
-
 def test_a_model_of_other_columns_is_refused(spark, fitted, tmp_path):
-    from batch_scoring import model_labels
+    from batch_scoring import read_forest
 
     indexer, assembler = feature_stages(spark)
     turned = assembler.setInputCols([*AMOUNTS, *indexer.getOutputCols()])
-    uri = str(tmp_path / "m")
-    PipelineModel([indexer, turned, fitted]).save(uri)
+    PipelineModel([indexer, turned, fitted]).save(str(tmp_path / "m"))
     with pytest.raises(ModelError, match=r"saw other columns. Train again"):
-        model_labels(uri)
+        read_forest({"model_uri": "m"}, str(tmp_path))
 
 
-def test_the_labels_are_the_model_s_own_in_its_order(spark, model_uri):
-    from batch_scoring import model_labels
-
-    assert model_labels(model_uri) == {name: list(v) for name, v in CATEGORIES.items()}
+def test_columns_and_values_are_the_model_s_own_in_its_order(spark, model_uri):
+    expected = {name: list(v) for name, v in CATEGORIES.items()} | {name: [] for name in AMOUNTS}
+    assert list(model_columns(model_uri).items()) == list(expected.items())
     assert contract_rows(spark).count() == max(map(len, CATEGORIES.values()))
 
 
