@@ -82,7 +82,7 @@ def crossover(slow_start: dict[int, float], quick_start: dict[int, float]) -> di
     if ahead <= 0:
         return {"kind": "measured", "rows": large}
     if slopes[0] >= slopes[1]:
-        return {"kind": "never, on this machine", "rows": None}
+        return {"kind": "nowhere that these lines show", "rows": None}
     return {"kind": "projected", "rows": round(large + ahead / (slopes[1] - slopes[0]))}
 
 

@@ -98,6 +98,8 @@ def core_seconds_a_million(growth: Mapping) -> dict[str, float]:
             for size in growth["sizes"]
             if step in size["steps"]
         ]
+        if not measured:
+            continue
         *smaller, (rows, seconds) = sorted(measured)
         less, spent = smaller[-1] if smaller else (0, 0.0)
         found[step] = (seconds - spent) / (rows - less) * MILLION

@@ -32,16 +32,17 @@ def size(customers, seconds, **arm_seconds):
 
 def test_small_sizes_take_no_part_in_the_slope():
     measured = [size(10_000, 99.0), size(100_000, 10.0), size(1_000_000, 100.0)]
-    assert growth.slopes(measured) == dict.fromkeys(growth.STEPS, 1.0)
+    assert growth.slopes(measured) == dict.fromkeys(growth.STEPS, 1.0) | {growth.FOREST: None}
 
 
 def test_a_target_is_reached_or_not_and_an_unmeasured_one_is_left_out():
-    found = {entry["what"]: entry for entry in growth.targets([size(1_000_000, 61.0)])}
+    measured = [size(1_000_000, 61.0, rows=599.0)]
+    found = {entry["what"]: entry for entry in growth.targets(measured)}
     assert set(found) == {
-        "seconds of training, 1,000,000 customers",
+        f"seconds of {growth.FOREST}, 1,000,000 customers",
         "seconds of scoring, 1,000,000 customers",
     }
-    assert found["seconds of training, 1,000,000 customers"]["reached"]
+    assert found[f"seconds of {growth.FOREST}, 1,000,000 customers"]["reached"]
     assert not found["seconds of scoring, 1,000,000 customers"]["reached"]
 
 
@@ -102,7 +103,7 @@ def test_a_command_that_fails_is_an_error_with_the_end_of_what_it_said(tmp_path)
     [
         ({100: 10.0, 200: 11.0}, {100: 2.0, 200: 9.0}, "projected", 233),
         ({100: 10.0, 200: 11.0}, {100: 2.0, 200: 12.0}, "measured", 200),
-        ({100: 10.0, 200: 20.0}, {100: 1.0, 200: 2.0}, "never, on this machine", None),
+        ({100: 10.0, 200: 20.0}, {100: 1.0, 200: 2.0}, "nowhere that these lines show", None),
     ],
 )
 def test_the_crossover_is_measured_projected_or_not_there(spark, other, kind, rows):
