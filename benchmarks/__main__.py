@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 from rich import box
 
-from benchmarks import customers, equality, reports, rounds
+from benchmarks import customers, equality, reports, rounds, serving
 from benchmarks.programs import HERE, LIBRARY, Program, submit
 from churnlab.errors import CourseError
 from churnlab.screen import report_error, screen, table_of
 
-ALL = (*rounds.STEPS, "start-up", "quality")
+ALL = (*rounds.STEPS, "start-up", "quality", "serving")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = screen(width=130, soft_wrap=True)  # the table is as wide in a log as on a screen
@@ -44,6 +44,9 @@ def run_one(name: str, bench: rounds.Bench, turns: int, around: dict, announce) 
     if name == "start-up":
         measured = rounds.start_ups(bench.folder, bench.runner, turns, announce)
         return reports.start_up_report(measured, around)
+    if name == "serving":
+        measured = serving.measure(serving.packaged(bench), turns, announce)
+        return serving.report_of(measured, around)
     if name == "quality":
         return reports.quality_report(quality_of_winner(bench), around)
     measured = bench.compare(name, turns, announce)

@@ -110,7 +110,7 @@ def test_a_forest_of_spark_is_the_same_on_every_real_customer_and_a_hundred_thou
 
     customers = clean(judge(read_raw(spark, str(real_csv)))).withColumn("split", F.lit("train"))
     rows = featurise(PipelineModel(feature_stages(spark)), customers, 1)
-    fitted = RandomForestClassifier(numTrees=10, maxDepth=8, seed=7, cacheNodeIds=True).fit(rows)
+    fitted = RandomForestClassifier(numTrees=5, maxDepth=8, seed=7, cacheNodeIds=True).fit(rows)
     uri = str(tmp_path / "m")
     PipelineModel([*feature_stages(spark), fitted]).save(uri)
     rows.unpersist()
