@@ -239,6 +239,20 @@ def promote(
 
 
 @app.command()
+def rollback(
+    reason: Annotated[str, typer.Option(help="Why; the registry keeps it.")],
+    by: Annotated[str, typer.Option(help="Who decides; else your login name.")] = "",
+    dataset: Annotated[str, typer.Option(help="The dataset of the tables.")] = "churn",
+    lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
+) -> None:
+    """Make the former champion score again; the registry keeps who and why."""
+    from churnlab.run.promotion import rollback as go_back
+
+    row, run = go_back(reason, by, lake or paths.lake(), dataset)
+    say(f"{row['model_version']} is the champion again, says {row['changed_by']} in run {run}.")
+
+
+@app.command()
 def package(
     version: Annotated[str, typer.Argument(help="A registered version; else the champion.")] = "",
     dataset: Annotated[str, typer.Option(help="The dataset of the tables.")] = "churn",

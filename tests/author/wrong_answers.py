@@ -249,6 +249,43 @@ WRONG_ANSWERS = [
         'partial.replace(target)\n    (folder / "log").touch()',
         "more than the pointer",
     ),
+    # 15
+    ("costs with the right signs", "missed * lost", "-missed * lost", "check the sign"),
+    ("costs with the right signs", " + offer * sum(called)", "", "whoever they save"),
+    ("costs with the right signs", "left and not asked", "left != asked", "four calls cost 4"),
+    (
+        "an interval of a difference",
+        "(champion - challenger)[taken].mean(axis=1)",
+        "champion[taken].mean(axis=1) - challenger[taken[::-1]].mean(axis=1)",
+        "hard for both",
+    ),
+    (
+        "an interval of a difference",
+        "(champion - challenger)",
+        "(challenger - champion)",
+        "0.1 less",
+    ),
+    ("an interval of a difference", "default_rng(seed)", "default_rng()", "another interval"),
+    ("an interval of a difference", "[0.025, 0.975]", "[0.0, 1.0]", "about 0.18 wide"),
+    ("which group is forgotten?", "        if left:", "        if True:", "no churner to find"),
+    ("which group is forgotten?", "len(hits) >= enough", "True", "says nothing about seniors"),
+    ("which group is forgotten?", "return sorted(", "return list(", "sorted"),
+    ("which group is forgotten?", "< least)", "<= least)", "is not below it"),
+    # Monitoring
+    ("the index by hand", "[r + 0.5 for r in reference]", "reference", "half a customer"),
+    ("the index by hand", "len(reference) != len(batch)", "False", "two bins and three"),
+    ("the index by hand", "(q - p) * math.log", "q * math.log", "half a customer"),
+    ("how small a shift can a batch show?", "bins - 1", "bins", "one degree of freedom less"),
+    ("how small a shift can a batch show?", "false_alarms / columns", "false_alarms", "stricter"),
+    ("how small a shift can a batch show?", " + 1 / reference", "", "0.0455"),
+    ("one alarm, one retraining", "list(dict.fromkeys(keys))", "keys", "the reason is the same"),
+    ("one alarm, one retraining", '== "retrain"', '!= "fine"', "a person to look at"),
+    (
+        "one alarm, one retraining",
+        "list(dict.fromkeys(keys))",
+        "sorted(set(keys))",
+        "first alarm first",
+    ),
     # Online serving
     (
         "a threshold for floats",

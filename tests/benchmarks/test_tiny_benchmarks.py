@@ -13,14 +13,9 @@ from typer.testing import CliRunner
 from benchmarks import __main__ as command
 from benchmarks import equality, programs, reports, rounds, timed_step
 from tests.conftest import customer, write_raw
+from tests.quick_spark import QUICK_JAVA, UNCOMPILED
 
 CUSTOMERS = 300
-# Of few rows that are read once, compiling the plans is what takes long.
-UNCOMPILED = {
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.adaptive.enabled": "false",
-}
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("benchmarks")]
 
@@ -129,7 +124,7 @@ def test_the_server_is_measured_from_its_start_to_several_callers(bench, monkeyp
 def tiny(raw, monkeypatch):
     """What `make bench` finds around it: few customers, and a Java that is quick to start."""
     monkeypatch.setenv("CHURNLAB_RAW_CSV", str(raw / "raw" / "customers" / "customers.csv"))
-    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", QUICK_JAVA)
 
 
 def test_the_command_measures_in_fresh_machines_and_writes_what_it_found(tiny, tmp_path):
