@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 from rich import box
 
-from benchmarks import arms, customers, equality, growth, reports, rounds
+from benchmarks import arms, customers, equality, growth, reports, rounds, serving
 from benchmarks.programs import HERE, LIBRARY, Program, submit
 from churnlab.errors import CourseError
 from churnlab.screen import report_error, screen, table_of
 
-ALL = (*rounds.STEPS, "start-up", "quality", "growth")
+ALL = (*rounds.STEPS, "start-up", "quality", "growth", "serving")
 SIZES = (10_000, 100_000, 1_000_000)  # customers of the growth
 QUICK_TREES = 3
 
@@ -64,6 +64,9 @@ def run_one(name: str, bench: rounds.Bench, turns: int, around: dict, announce) 
     if name == "start-up":
         measured = rounds.start_ups(bench.folder, bench.runner, turns, announce)
         return reports.start_up_report(measured, around)
+    if name == "serving":
+        measured = serving.measure(serving.packaged(bench), turns, announce)
+        return serving.report_of(measured, around)
     if name == "quality":
         return reports.quality_report(quality_of_winner(bench), around)
     measured = bench.compare(name, turns, announce)

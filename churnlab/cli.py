@@ -287,7 +287,9 @@ def serve_model(
 
 @app.command()
 def lineage(
-    pipeline_id: Annotated[str, typer.Argument(help="The key of a run that scored or trained.")],
+    pipeline_id: Annotated[
+        str, typer.Argument(help="The key of a run that scored, trained or packaged.")
+    ],
     picture: Annotated[
         Path | None, typer.Option(help="Draw it into this file, .svg or .png.")
     ] = None,

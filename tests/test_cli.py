@@ -303,7 +303,7 @@ ON_GOOGLE += ["--", "--lake", "gs://demo/lake", "--pipeline-id", "run-a"]
         (["submit", "model_training", "--", "--num-trees", "abc"], "num_trees=abc is not a whole"),
         (["submit", "preprocessing", "--ttl-minutes", "5"], "ttl 0:05:00 is not between"),
         (ON_GOOGLE, "Nobody is logged in to Google Cloud"),
-        (["lineage", "nobody"], "nobody has neither predictions nor models"),
+        (["lineage", "nobody"], "nobody has no predictions, no package and no models"),
     ],
 )
 def test_what_the_cloud_s_commands_refuse_is_one_clear_line(tmp_path, arguments, reason):
