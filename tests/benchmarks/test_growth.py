@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from benchmarks import __main__ as command
 from benchmarks import alone, arms, growth, reports, shared_out, watched
 from churnlab.errors import CourseError
+from tests.quick_spark import QUICK_JAVA
 
 ROWS = 700
 
@@ -132,8 +133,7 @@ def grown(tmp_path_factory):
     folder = tmp_path_factory.mktemp("growth")
     with pytest.MonkeyPatch.context() as patch:
         # Java's warning about this variable is no line of a program's own.
-        options = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
-        patch.setenv("JAVA_TOOL_OPTIONS", options)
+        patch.setenv("JAVA_TOOL_OPTIONS", QUICK_JAVA)
         [measured] = growth.grow([ROWS], folder, print, trees=2)
     return measured, folder / f"lake-{ROWS}"
 
