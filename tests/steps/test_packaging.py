@@ -24,12 +24,22 @@ def instance(row: dict) -> dict:
     return {name: row[name] for name in library.contract.CATEGORIES} | amounts
 
 
+def predictions(lake: Path) -> list[dict]:
+    """Return what the last batch scoring wrote."""
+    tables = library.tables.dataset_root(str(lake), "churn")
+    rows = library.tables.read_rows(tables, "batch_predictions")
+    return [row for row in rows if row["pipeline_id"] == rows[-1]["pipeline_id"]]
+
+
 @pytest.fixture(scope="module")
 def served(course):
-    """The lake of the notebooks, after the page on serving, with a package by the program."""
+    """The lake of the notebooks, with a package of the model that scored the last batch.
+
+    Other pages may have decided for another champion meanwhile.
+    """
     course.executed("17-online-serving")
     before = pointer(course.lake).read_text(encoding="utf-8")
-    done = course.churnlab("package")
+    done = course.churnlab("package", predictions(course.lake)[0]["model_version"])
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert pointer(course.lake).read_text(encoding="utf-8") != before
     return course.lake
@@ -37,8 +47,7 @@ def served(course):
 
 def test_the_server_answers_as_batch_scoring_did(served):
     tables = library.tables.dataset_root(str(served), "churn")
-    rows = library.tables.read_rows(tables, "batch_predictions")
-    scored = {row["customer_id"]: row for row in rows}
+    scored = {row["customer_id"]: row for row in predictions(served)}
     raw = library.tables.read_rows(tables, "scoring_input")
     waiting = [row for row in raw if row["customer_id"] in scored][:500]
     assert len(waiting) > 50
@@ -56,7 +65,7 @@ def test_a_package_knows_what_the_registry_knows_and_how_it_was_compared(served)
     place = json.loads(pointer(served).read_text(encoding="utf-8"))["package"]
     note = library.packages.package_note(str(served), place)
     tables = library.tables.dataset_root(str(served), "churn")
-    entry = library.registry.registered_model(tables)
+    entry = library.registry.registered_model(tables, note["model_version"])
     for name in ("model_version", "model_uri", "threshold", "data_fingerprint"):
         assert note[name] == entry[name]
     assert note["parity"]["largest_gap"] <= 1e-12
