@@ -70,7 +70,7 @@ environments: $(READY) $(AIRFLOW_READY) $(INFRA_READY)
 
 setup: $(READY) ## create the environment from the lock
 
-course: setup $(AIRFLOW_READY) ## run notebooks 01-13, export the scripts, build the book
+course: setup $(AIRFLOW_READY) ## run notebooks 01-14, export the scripts, build the book
 	@$(BIN)/churnlab export
 	@$(BIN)/churnlab run $(RUN_OPTIONS)
 	@$(BIN)/churnlab book

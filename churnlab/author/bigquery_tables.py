@@ -23,6 +23,7 @@ ONE_ROW = {
     "test_predictions": "a test customer with label, probability and decision",
     "model_registry": "a model version: where it is, what it rests on, its stage",
     "batch_predictions": "a scored customer: probability, decision, reasons, model version",
+    "model_explanations": "what a model makes of a column, or of one value of it",
     "crime_counts": "incidents of one kind in one month, the example of module 1",
     "tuning_trials": "one metric of one trial of a search in one fold",
 }

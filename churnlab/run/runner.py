@@ -34,6 +34,7 @@ STANDS_ON = {
     "09-training-pipeline": "02-customer-data",
     "12-scoring-dag": "06-batch-scoring",
     "13-scale": "02-customer-data",
+    "14-explain": "06-batch-scoring",
 }
 SHOWN_VERSIONS = ("pyspark", "pandas", "pyarrow", "scikit-learn", "papermill", "jupyter-book")
 JAVA_TRACE = "\n\tat "  # where a Java exception's message ends

@@ -49,7 +49,10 @@ TABLES = {
     "parameters_fingerprint STRING, threshold DOUBLE, roc_auc DOUBLE, average_precision DOUBLE, "
     "cross_validated_average_precision DOUBLE, changed_by STRING, reason STRING",
     "batch_predictions": "model_version STRING, customer_id STRING, churn_probability DOUBLE, "
-    "prediction STRING, reasons ARRAY<STRUCT<feature: STRING, contribution: DOUBLE>>",
+    "prediction STRING, reasons ARRAY<STRUCT<feature: STRING, contribution: DOUBLE>>, "
+    "raises ARRAY<STRING>, lowers ARRAY<STRING>, base_probability DOUBLE, attribution STRING",
+    "model_explanations": "model_version STRING, explanation STRING, feature STRING, value STRING, "
+    "estimate DOUBLE, low DOUBLE, high DOUBLE",
     "crime_counts": "primary_type STRING, month INT, incidents BIGINT, arrest_rate DOUBLE",
     "tuning_trials": "search STRING, library STRING, parameters STRING, fold INT, metric STRING, "
     "value DOUBLE",

@@ -14,7 +14,7 @@ from churnlab import paths
 
 IMAGES = paths.INFRA / "images"
 NAMES = ["batch", "serving"]
-STEPS = ["preprocessing", "model_training", "hyperparameter_tuning", "batch_scoring"]
+STEPS = ["preprocessing", "model_training", "hyperparameter_tuning", "batch_scoring", "explain"]
 
 
 def dockerfile(name: str) -> str:

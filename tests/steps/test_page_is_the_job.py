@@ -18,6 +18,7 @@ STEPS = {
     "model_training": ["--num-trees", "30"],  # as `churnlab run --quick` does
     "hyperparameter_tuning": ["--quick", "true"],
     "batch_scoring": [],
+    "explain": [],
 }
 PAGE_DECISION = ("the reader of module 6", "best of its run in cross-validation")
 # What names the run, and so differs between two runs of the same thing.
@@ -35,6 +36,7 @@ TABLES = (
     "model_registry",
     "tuning_trials",
     "batch_predictions",
+    "model_explanations",
 )
 
 
