@@ -46,7 +46,8 @@ $(READY): requirements/course.txt pyproject.toml $(wildcard churnlab/run/spark_c
 	@echo "Setting up $(VENV) with $(PYTHON) (once, about 2 minutes) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -E '^uv==' requirements/course.txt)"
-	@$(BIN)/uv pip install $(COMPILED) --python $(BIN)/python -r requirements/course.txt
+	@$(BIN)/uv pip install $(COMPILED) --python $(BIN)/python -r requirements/course.txt \
+		--excludes requirements/course-left-out.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@$(BIN)/churnlab setup
 	@touch $(READY)
@@ -70,7 +71,7 @@ environments: $(READY) $(AIRFLOW_READY) $(INFRA_READY)
 
 setup: $(READY) ## create the environment from the lock
 
-course: setup $(AIRFLOW_READY) ## run notebooks 01-14, export the scripts, build the book
+course: setup $(AIRFLOW_READY) ## run the notebooks, export the scripts, build the book
 	@$(BIN)/churnlab export
 	@$(BIN)/churnlab run $(RUN_OPTIONS)
 	@$(BIN)/churnlab book
@@ -108,12 +109,12 @@ test-notebooks: setup $(AIRFLOW_READY) ## every notebook from a fresh kernel, on
 test-fast: setup lint ## the inner loop while writing, about a minute
 	@$(PYTEST) -n 2 -q -m "not slow"
 
-bench: setup ## the measured comparisons
-	@$(BIN)/python -m benchmarks
+bench: setup ## the measured comparisons; ROWS=10000,100000 is the growth alone
+	@$(BIN)/python -m benchmarks $(if $(ROWS),--rows $(ROWS))
 
 lock: ## pin the newest versions that requirements/*.in allow
 	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --python-version 3.11 \
-		requirements/course.in -o requirements/course.txt
+		--excludes requirements/course-left-out.txt requirements/course.in -o requirements/course.txt
 	@$(BIN)/uv pip compile --quiet --no-emit-index-url --python-version 3.12 --python-platform linux \
 		--constraint requirements/course.txt requirements/function.in -o requirements/function.txt
 	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --python-version 3.11 --no-annotate \
@@ -121,6 +122,8 @@ lock: ## pin the newest versions that requirements/*.in allow
 		requirements/airflow.in -o requirements/airflow.txt
 	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --python-version 3.11 --no-annotate \
 		--override requirements/infra-left-out.txt requirements/infra.in -o requirements/infra.txt
+	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --python-version 3.11 \
+		--constraint requirements/course.txt requirements/benchmarks.in -o requirements/benchmarks.txt
 	@for image in batch:3.11 serving:3.12; do \
 		folder=infra/images/$${image%:*}; \
 		$(BIN)/uv pip compile --quiet --no-emit-index-url --generate-hashes --python-version $${image#*:} \

@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 from rich import box
 
-from benchmarks import customers, equality, reports, rounds
+from benchmarks import arms, customers, equality, growth, reports, rounds, serving
 from benchmarks.programs import HERE, LIBRARY, Program, submit
 from churnlab.errors import CourseError
 from churnlab.screen import report_error, screen, table_of
 
-ALL = (*rounds.STEPS, "start-up", "quality")
+ALL = (*rounds.STEPS, "start-up", "quality", "growth", "serving")
+SIZES = (10_000, 100_000, 1_000_000)  # customers of the growth
+QUICK_TREES = 3
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = screen(width=130, soft_wrap=True)  # the table is as wide in a log as on a screen
@@ -25,6 +27,24 @@ def chosen_steps(text: str) -> list[str]:
         problem = f"There is no benchmark {', '.join(map(repr, unknown))}."
         raise CourseError(problem, f"Benchmarks are {', '.join(ALL)}.")
     return [name for name in ALL if name in names]
+
+
+def chosen_sizes(text: str) -> list[int]:
+    """Return the numbers of customers that commas separate. Raises CourseError for others."""
+    sizes = [int(word) if word.strip().isdigit() else 0 for word in text.split(",") if text]
+    if text and not all(sizes):
+        raise CourseError(f"--rows {text!r} holds no numbers of customers.", "Write 10000,100000.")
+    return sizes
+
+
+def run_growth(sizes: list[int], folder: Path, quick: bool) -> dict:
+    """Run the steps and the arms on generated customers of all sizes; return the report."""
+    trees = QUICK_TREES if quick else growth.TREES
+    measured = growth.grow(sizes, folder, console.print, trees, arms.run_arms)
+    label = "generated customers, as Parquet"
+    data = {"label": label, "rows": max(sizes), "real": False}
+    report = growth.growth_report(measured, trees, reports.circumstances(data, quick, ""))
+    return report | {"names": arms.NAMES, "crossover": arms.crossings(measured)}
 
 
 def quality_of_winner(bench: rounds.Bench) -> dict:
@@ -44,6 +64,9 @@ def run_one(name: str, bench: rounds.Bench, turns: int, around: dict, announce) 
     if name == "start-up":
         measured = rounds.start_ups(bench.folder, bench.runner, turns, announce)
         return reports.start_up_report(measured, around)
+    if name == "serving":
+        measured = serving.measure(serving.packaged(bench), turns, announce)
+        return serving.report_of(measured, around)
     if name == "quality":
         return reports.quality_report(quality_of_winner(bench), around)
     measured = bench.compare(name, turns, announce)
@@ -76,8 +99,12 @@ def main(
         Path, typer.Option(help="Folder of the JSON files; the book shows those of the default.")
     ] = reports.RESULTS,
     rows: Annotated[
-        int, typer.Option(min=0, help="Generate so many customers; 0: real ones, if there are any.")
-    ] = 0,
+        str,
+        typer.Option(
+            help="Generate so many customers. Several numbers, separated by commas, are the sizes "
+            "of the growth, and nothing else is measured. Else real customers, if there are any."
+        ),
+    ] = "",
     same_settings: Annotated[
         bool, typer.Option(help="Give the straightforward side the course's Spark settings, too.")
     ] = False,
@@ -90,14 +117,21 @@ def main(
     Each step runs in a fresh JVM, the sides take turns on the same customers, and medians count.
     """
     try:
-        names = chosen_steps(steps)
+        names, sizes = chosen_steps(steps), chosen_sizes(rows)
+        if len(sizes) > 1:
+            names = ["growth"]
         with tempfile.TemporaryDirectory(prefix="churnlab-bench-") as place:
             folder = Path(place)
-            data = customers.land(folder / "raw-lake", submit, rows)
-            console.print(f"{data['label']}: {data['rows']:,} rows")
+            if "growth" in names:
+                report = run_growth(sizes or list(SIZES), folder / "growth", quick)
+                console.print(f"Written: {reports.write(report, output)}")
+            others = [name for name in names if name != "growth"]
+            data = customers.land(folder / "raw-lake", submit, *sizes) if others else {}
+            if others:
+                console.print(f"{data['label']}: {data['rows']:,} rows")
             bench = rounds.Bench(folder, folder / "raw-lake", submit, quick, same_settings)
             settings = "the course's settings" if same_settings else "PySpark's defaults"
-            for name in names:
+            for name in others:
                 turns = tuning_rounds if name == "tuning" and tuning_rounds else number
                 around = reports.circumstances(data, quick, settings)
                 report = run_one(name, bench, turns, around, console.print)

@@ -37,11 +37,11 @@ def land(folder: Path, runner: Runner, rows: int = 0) -> dict:
     return {"label": "generated customers", "rows": count(target), "real": False}
 
 
-def generator(lake: Path, rows: int) -> Program:
+def generator(lake: Path, rows: int, output_format: str = "csv") -> Program:
     """Return the course's data step, told to generate."""
     arguments = ("--pipeline-id", "customers", "--lake", str(lake), "--source", "synthetic")
-    files = (paths.SCRIPTS / "customer_data.py", *LIBRARY)
-    return Program("customer_data", (*arguments, "--rows", str(rows)), files)
+    arguments += ("--rows", str(rows), "--output-format", output_format)
+    return Program("customer_data", arguments, (paths.SCRIPTS / "customer_data.py", *LIBRARY))
 
 
 def is_real(folder: Path) -> bool:

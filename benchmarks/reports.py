@@ -182,6 +182,13 @@ def remarks(reports: dict[str, dict]) -> list[str]:
             for name, floor in found["to_reach"].items()
         )
         lines.append(f"quality of the tuned forest, {found['evaluation']}: {', '.join(means)}")
+    if found := reports.get("serving"):
+        took = found["summary"]
+        lines.append(
+            f"serving: cold start {took['cold_start_seconds']:.1f} s; one caller "
+            f"{took['one_caller_p50_ms']:.1f} ms (p99 {took['one_caller_p99_ms']:.1f}); "
+            f"{found['callers']} callers {took['callers_per_second']:.0f} requests/s"
+        )
     return lines
 
 

@@ -239,8 +239,57 @@ def promote(
 
 
 @app.command()
+def rollback(
+    reason: Annotated[str, typer.Option(help="Why; the registry keeps it.")],
+    by: Annotated[str, typer.Option(help="Who decides; else your login name.")] = "",
+    dataset: Annotated[str, typer.Option(help="The dataset of the tables.")] = "churn",
+    lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
+) -> None:
+    """Make the former champion score again; the registry keeps who and why."""
+    from churnlab.run.promotion import rollback as go_back
+
+    row, run = go_back(reason, by, lake or paths.lake(), dataset)
+    say(f"{row['model_version']} is the champion again, says {row['changed_by']} in run {run}.")
+
+
+@app.command()
+def package(
+    version: Annotated[str, typer.Argument(help="A registered version; else the champion.")] = "",
+    dataset: Annotated[str, typer.Option(help="The dataset of the tables.")] = "churn",
+    lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
+) -> None:
+    """Write a model as one package, compare it with Spark, and let servers take it up."""
+    from churnlab.run import spark_submit
+
+    options = ["--dataset", dataset, "--model-version", version or "champion"]
+    options += ["--lake", lake or paths.lake()]
+    finished = spark_submit.run_script("online_serving", spark_submit.with_run(options))
+    if finished.returncode:
+        raise typer.Exit(finished.returncode)
+
+
+@app.command("serve-model")
+def serve_model(
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 8080,
+    lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
+) -> None:
+    """Answer requests by the packaged champion, on this machine only; Ctrl-C ends it.
+
+    A new champion is taken up while it runs: `churnlab promote`, then `churnlab package`.
+    """
+    from churnlab.run.library import library
+    from churnlab.standins.serving import serve_in_the_foreground
+
+    packages = library.lake.join_uri(lake or paths.lake(), library.packages.PACKAGES)
+    say(f"http://127.0.0.1:{port}/predict answers (Ctrl-C ends)", style="dim", stderr=True)
+    raise typer.Exit(serve_in_the_foreground(packages, port))
+
+
+@app.command()
 def lineage(
-    pipeline_id: Annotated[str, typer.Argument(help="The key of a run that scored or trained.")],
+    pipeline_id: Annotated[
+        str, typer.Argument(help="The key of a run that scored, trained or packaged.")
+    ],
     picture: Annotated[
         Path | None, typer.Option(help="Draw it into this file, .svg or .png.")
     ] = None,

@@ -140,6 +140,7 @@ def main(arguments: list[str] | None = None) -> None:
         raw = read_table(spark, tables, "scoring_input", waiting_run)
         raw = raw.withColumn("malformed", F.lit(None).cast("string"))
     else:
+        waiting_run = ""
         raw = read_raw(spark, join_uri(lake, customers), labelled=False)
 
     # One rule is left out. A category that the contract does not know is an error in training,
@@ -199,7 +200,8 @@ def main(arguments: list[str] | None = None) -> None:
     write_tables(frames, tables, pipeline_id, "scoring")
 
     # The last line of the job's log says what the run took.
-    facts = {"source": customers, "model_version": entry["model_version"], "attribution": method}
+    facts = {"source": customers, "customers_run": waiting_run}
+    facts |= {"model_version": entry["model_version"], "attribution": method}
     facts |= totals.asDict() | summary.get
     print(close_run(spark, "scoring", lake, pipeline_id, **facts), flush=True)
 

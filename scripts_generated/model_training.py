@@ -94,7 +94,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--parallelism",
         type=int,
         default=5,
-        help="folds fitted at the same time (default: %(default)s)",
+        help="folds fitted at the same time, at most (default: %(default)s)",
     )
     parser.add_argument(
         "--seed", type=int, default=7, help="seed of the forest (default: %(default)s)"

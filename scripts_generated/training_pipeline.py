@@ -94,21 +94,22 @@ def promote_model(
     archive = f"{tempfile.mkdtemp()}/churn.zip"
     fs.copy_files(f"{path}/churn.zip", archive, source_filesystem=files)
     sys.path.insert(0, archive)
+    from churn.challenge import challenge
+    from churn.gate import Limits
     from churn.lake import join_uri
-    from churn.registry import best_candidate, promote
+    from churn.registry import best_candidate
     from churn.tables import dataset_root
 
     tables = dataset_root(lake, dataset)
     best = best_candidate(tables, pipeline_id)
     found = {name: best[name] for name in ("model_version", "threshold", "average_precision")}
     model.uri = join_uri(lake, best["model_uri"])
-    model.metadata |= found | {"roc_auc": best["roc_auc"], "accepted": False}
-    if best["average_precision"] < min_average_precision:
-        return ""
-    reason = f"accepted with {best['average_precision']:.4f}, at least {min_average_precision}"
-    promote(best, tables, pipeline_id, "churn-training", reason)
-    model.metadata["accepted"] = True
-    return best["model_version"]
+    limits = Limits(min_average_precision=min_average_precision)
+    verdict = challenge(best, lake, tables, pipeline_id, "churn-training", limits)
+    accepted, refusals = not verdict.refusals, "; ".join(verdict.refusals)
+    model.metadata |= found | {"roc_auc": best["roc_auc"], "accepted": accepted}
+    print(f"{best['model_version']}: {refusals or 'accepted'}")
+    return best["model_version"] if accepted else ""
 
 
 @dsl.component(base_image=PYTHON_IMAGE, packages_to_install=["pyarrow==26.0.1"])

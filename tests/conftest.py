@@ -10,6 +10,7 @@ import pytest
 
 from churnlab import paths
 from tests.browser import chromium
+from tests.quick_spark import QUICK_JAVA
 
 sys.path.insert(0, str(paths.SCRIPTS))
 
@@ -42,7 +43,7 @@ CUSTOMER = {
 # the order is only about time: long ones begin early, and a chain's second part begins when
 # the first is likely to be done.
 ORDER = """
-course job library steps metrics cloud storage pipeline airflow batches cluster basics
+course cluster library steps metrics cloud storage pipeline airflow batches basics
 quality function terraform serving data book
 """.split()
 
@@ -83,8 +84,7 @@ def spark(tmp_path_factory):
         SparkSession.builder.appName("tests")
         .config("spark.ui.enabled", "false")
         .config("spark.sql.shuffle.partitions", "2")
-        # Tests run each plan once: the thorough compiler would not earn its time back.
-        .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1")
+        .config("spark.driver.extraJavaOptions", QUICK_JAVA)
         .config("spark.sql.warehouse.dir", str(warehouse))
         .getOrCreate()
     )
@@ -170,6 +170,14 @@ def course(tmp_path_factory):
 
     build = shared_folder(tmp_path_factory) / "course"
     return course_in(build, environment_without_java(tmp_path_factory.mktemp("no-java")))
+
+
+@pytest.fixture(scope="session")
+def on_a_cluster(tmp_path_factory):
+    """What notebooks 03-06 left on a cluster: its tests and the scripts' share it, in one worker."""
+    from tests.workbench.on_a_cluster import run_on_a_cluster
+
+    return run_on_a_cluster(tmp_path_factory.mktemp("on-a-cluster"))
 
 
 def shared_folder(tmp_path_factory) -> Path:

@@ -62,6 +62,7 @@ def test_help_lists_the_commands(here):
         (["sql", "SELECT 1 FROM nowhere"], "holds no tables"),
         (["promote", "--reason", "x"], "No candidate of run any is registered"),
         (["promote", "a-version", "--reason", "x"], "No model is registered in"),
+        (["rollback", "--reason", "x"], "No model is registered in"),
     ],
 )
 def test_a_mistake_is_one_clear_line_and_a_non_zero_status(here, tmp_path, arguments, reason):
@@ -69,6 +70,25 @@ def test_a_mistake_is_one_clear_line_and_a_non_zero_status(here, tmp_path, argum
     assert status == 1
     assert reason in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("modules", "handed"),
+    [
+        (["05"], {"quick": True}),
+        (["03", "04", "05"], {"num_trees": 30, "quick": True}),
+        (["06"], {}),
+    ],
+)
+def test_quick_hands_small_numbers_to_the_modules_that_declare_them(
+    here, monkeypatch, tmp_path, modules, handed
+):
+    asked = []
+    monkeypatch.setattr(runner, "run_course", lambda *given, **_: asked.append(given) or [])
+    here("run", *modules, "--quick", CHURNLAB_LAKE=str(tmp_path / "lake"))
+    assert asked == [(modules, handed, str(tmp_path / "lake"))]
+    declared = [runner.declared_parameters(path) for path in runner.find_notebooks(modules)]
+    assert set(handed) <= {name for names in declared for name in names}
 
 
 def test_the_program_itself_says_its_mistake_and_ends_with_its_status():
@@ -90,6 +110,23 @@ def test_a_person_promotes_a_candidate_by_one_command(here, tmp_path, library):
     assert library.registry.registered_model(root)["reason"] == "finds [more] churners"
     status, _, error = here("promote", "--reason", " ", "--lake", str(tmp_path))
     assert status == 1 and "A promotion needs who decided and a reason" in error
+
+
+def test_a_person_goes_back_to_the_former_champion_by_one_command(here, tmp_path, library):
+    root = library.tables.dataset_root(str(tmp_path), "churn")
+    columns = library.tables.own_columns("model_registry")
+    lake, by = ["--lake", str(tmp_path)], ["--by", "Ada"]
+    for run in ("run-a", "run-b"):
+        library.lake.write_text(f"{tmp_path}/models/{run}/data", "")
+        row = {"model_version": run, "stage": "candidate", "model_uri": f"models/{run}"}
+        row = [tuple(row.get(name) for name in columns)]
+        library.tables.write_table(row, root, "model_registry", run, "training")
+        assert here("promote", run, "--reason", "newer", *by, *lake)[0] == 0
+    status, said, _ = here("rollback", "--reason", "run-b calls too many", *by, *lake)
+    assert status == 0 and "run-a is the champion again, says Ada" in said
+    assert library.registry.registered_model(root)["model_version"] == "run-a"
+    status, _, error = here("rollback", "--reason", "further", *by, *lake)
+    assert status == 1 and "run-a is the first champion" in error and "Traceback" not in error
 
 
 def test_debug_shows_the_trace(here):
@@ -266,7 +303,7 @@ ON_GOOGLE += ["--", "--lake", "gs://demo/lake", "--pipeline-id", "run-a"]
         (["submit", "model_training", "--", "--num-trees", "abc"], "num_trees=abc is not a whole"),
         (["submit", "preprocessing", "--ttl-minutes", "5"], "ttl 0:05:00 is not between"),
         (ON_GOOGLE, "Nobody is logged in to Google Cloud"),
-        (["lineage", "nobody"], "nobody has neither predictions nor models"),
+        (["lineage", "nobody"], "nobody has no predictions, no package and no models"),
     ],
 )
 def test_what_the_cloud_s_commands_refuse_is_one_clear_line(tmp_path, arguments, reason):

@@ -1,11 +1,14 @@
 """The speed page: `{speed-picture}`, `{speed-table}`, `{speed-of} benchmark`, `{speed-made}`.
 
-All numbers come from the files that `make bench` writes. Without them the page says so.
+On the status page `{stale-benchmarks}` names what was measured with other code. All numbers come
+from the files that `make bench` writes; without them the page says so.
 """
 
 import json
+import subprocess
 from datetime import datetime
 from html import escape
+from importlib.metadata import version
 from pathlib import Path
 
 from course_status import duration, table
@@ -13,7 +16,9 @@ from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+LIBRARY = "scripts_generated/churn"
 STEPS = ("preprocessing", "training", "tuning", "scoring")
 MEND = "Run `make bench` to measure again."
 NAMES = {"roc_auc": "ROC AUC", "average_precision": "average precision"}
@@ -30,7 +35,7 @@ class SpeedDirective(SphinxDirective):
     def run(self):
         """The nodes of the directive."""
         reports = {}
-        for name in ALL:
+        for name in (*ALL, "growth"):
             file = RESULTS / f"{name}.json"
             self.env.note_dependency(str(file))
             try:
@@ -118,6 +123,51 @@ class SpeedMade(SpeedDirective):
 
 
 ALL = (*STEPS, "start-up", "quality")
+
+
+class StaleBenchmarks(SpeedDirective):
+    """What was measured with another library or another Spark than this copy has."""
+
+    def wanted(self):
+        """Every benchmark, the growth as well."""
+        return (*ALL, "growth")
+
+    def content_nodes(self, reports):
+        """A table of those that are stale, or a sentence that none is."""
+        found = {name: differences(report) for name, report in reports.items()}
+        rows = [
+            [name, circumstances(reports[name])[0], ", ".join(what)]
+            for name, what in found.items()
+            if what
+        ]
+        if not rows:
+            return [words("All were measured with the library and the Spark of this copy.")]
+        return [table(["Benchmark", "Measured", "Differs in"], rows, widths=[24, 40, 36])]
+
+
+def differences(report):
+    """In what a report's code differs from this copy's, as far as it can be told."""
+    found = []
+    measured, ours = report.get("library_tree") or tree(report["commit"]), tree("HEAD")
+    if measured and ours and measured != ours:
+        found.append("the library")
+    if report["versions"]["pyspark"] != version("pyspark"):
+        found.append(f"Spark {report['versions']['pyspark']}")
+    return found
+
+
+def tree(commit):
+    """Git's name of the library's folder in a commit, "" if this copy does not know it."""
+    if not commit:
+        return ""
+    command = ["git", "-C", str(ROOT), "rev-parse", "--verify", "--quiet"]
+    try:
+        done = subprocess.run(
+            [*command, f"{commit.removesuffix('+')}:{LIBRARY}"], capture_output=True, text=True
+        )
+    except OSError:
+        return ""
+    return done.stdout.strip()
 
 
 def circumstances(report):
@@ -342,4 +392,5 @@ def setup(app):
     app.add_directive("speed-table", SpeedTable)
     app.add_directive("speed-of", SpeedOf)
     app.add_directive("speed-made", SpeedMade)
+    app.add_directive("stale-benchmarks", StaleBenchmarks)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

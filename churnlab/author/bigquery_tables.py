@@ -21,9 +21,10 @@ ONE_ROW = {
     "metric_curves": "a point of the ROC, precision-recall or calibration curve of a model",
     "model_feature_importance_scores": "the importance of one original column in a model",
     "test_predictions": "a test customer with label, probability and decision",
-    "model_registry": "a model version: where it is, what it rests on, its stage",
+    "model_registry": "a change of a model version: stage, who, why, its files, what it rests on",
     "batch_predictions": "a scored customer: probability, decision, reasons, model version",
     "model_explanations": "what a model makes of a column, or of one value of it",
+    "drift_metrics": "one statistic of one column of a scored batch, or of its outcomes",
     "crime_counts": "incidents of one kind in one month, the example of module 1",
     "tuning_trials": "one metric of one trial of a search in one fold",
 }

@@ -15,6 +15,7 @@ NOTEBOOKS = {
     "tuning": "05-hyperparameter-tuning",
     "scoring": "06-batch-scoring",
     "explain": "14-explain",
+    "packaging": "17-online-serving",
 }
 
 
@@ -34,9 +35,10 @@ class Lineage:
 
 
 def trace(lake: str, dataset: str, pipeline_id: str) -> Lineage:
-    """Return the lineage of a run's predictions or, if it made none, of the models it registered.
+    """Return the lineage of a run's predictions and package or, if it made none, of its models.
 
-    Raises CourseError if the run has written neither.
+    An answer of the server names the run that packaged its model. Raises CourseError if the run
+    has written none of them.
     """
     library.runs.check_pipeline_id(pipeline_id)  # it becomes a part of queries and paths
     root, lineage = library.tables.dataset_root(lake, dataset), Lineage()
@@ -46,6 +48,9 @@ def trace(lake: str, dataset: str, pipeline_id: str) -> Lineage:
         f"FROM batch_predictions WHERE pipeline_id = '{pipeline_id}' GROUP BY model_version",
     )
     versions = [row["model_version"] for row in scored]
+    packaging = library.runs.run_record(lake, pipeline_id, "packaging")
+    if packaging and packaging["facts"]["model_version"] not in versions:
+        versions.append(packaging["facts"]["model_version"])
     of_run = f"pipeline_id = '{pipeline_id}' AND stage = 'candidate'"
     wanted = f"model_version IN (SELECT model_version FROM model_registry WHERE {of_run})"
     if versions:
@@ -53,7 +58,7 @@ def trace(lake: str, dataset: str, pipeline_id: str) -> Lineage:
     models = _models(root, wanted)
     if not models:
         raise CourseError(
-            f"The run {pipeline_id} has neither predictions nor models in {root}.",
+            f"The run {pipeline_id} has no predictions, no package and no models in {root}.",
             "`churnlab sql 'SELECT DISTINCT pipeline_id FROM batch_predictions'` lists runs.",
         )
     for model in models:
@@ -69,7 +74,18 @@ def trace(lake: str, dataset: str, pipeline_id: str) -> Lineage:
         lineage.add(
             _name("predictions", row["model_version"], len(scored) == 1), label, name, *code, **row
         )
+    if packaging:
+        _add_package(lineage, lake, packaging, len(models) == 1)
     return lineage
+
+
+def _add_package(lineage: Lineage, lake: str, record: dict, alone: bool) -> None:
+    """Add the package of a model, which servers answer from."""
+    version, place = (record["facts"][name] for name in ("model_version", "package"))
+    uri = library.lake.join_uri(lake, library.packages.PACKAGES, place)
+    label = f"package\n{version}\n{record['facts']['checked']:,} customers compared"
+    code = _add_code(lineage, record, "packaging")
+    lineage.add("package", label, _name("model", version, alone), *code, uri=uri)
 
 
 def _models(root: str, wanted: str) -> list[dict]:

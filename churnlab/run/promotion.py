@@ -1,6 +1,8 @@
-"""A person's decision: which model scores from now on."""
+"""A person's decisions: which model scores from now on, and the way back."""
 
 import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from churnlab.errors import CourseError
 from churnlab.run.library import library
@@ -15,13 +17,32 @@ def promote(version: str, reason: str, by: str, lake: str, dataset: str) -> tupl
     """
     root = library.tables.dataset_root(lake, dataset)
     run = library.runs.new_pipeline_id()
-    try:
+    with said_in_one_line():
         known = (
             library.registry.registered_model(root, version)
             if version
             else library.registry.best_candidate(root)
         )
         return library.registry.promote(known, root, run, by or getpass.getuser(), reason), run
+
+
+def rollback(reason: str, by: str, lake: str, dataset: str) -> tuple[dict, str]:
+    """Make the former champion the champion again; return its row and the run's key.
+
+    Raises CourseError if there is none, and for a decision without a reason.
+    """
+    root = library.tables.dataset_root(lake, dataset)
+    run = library.runs.new_pipeline_id()
+    with said_in_one_line():
+        row = library.registry.rollback(lake, root, run, by or getpass.getuser(), reason)
+        return row, run
+
+
+@contextmanager
+def said_in_one_line() -> Iterator[None]:
+    """Turn an error of the library into one of the command line, with its mend."""
+    try:
+        yield
     except library.programs.StepError as error:
         mend = "`churnlab sql 'SELECT DISTINCT model_version FROM model_registry'` lists versions."
         raise CourseError(str(error), mend) from error

@@ -35,6 +35,9 @@ STANDS_ON = {
     "12-scoring-dag": "06-batch-scoring",
     "13-scale": "02-customer-data",
     "14-explain": "06-batch-scoring",
+    "15-registry-and-gate": "06-batch-scoring",
+    "16-monitoring": "06-batch-scoring",
+    "17-online-serving": "06-batch-scoring",
 }
 SHOWN_VERSIONS = ("pyspark", "pandas", "pyarrow", "scikit-learn", "papermill", "jupyter-book")
 JAVA_TRACE = "\n\tat "  # where a Java exception's message ends

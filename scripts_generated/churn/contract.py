@@ -11,7 +11,6 @@ from churn.programs import DataContractError
 from pyarrow import fs as pafs
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.window import Window
 
 YES_NO = ("No", "Yes")
 
@@ -186,7 +185,10 @@ def provenance(uri: str) -> dict:
 
 
 def broken_rules(labelled: bool = True, known_categories: bool = True) -> dict[str, F.Column]:
-    """Return the reasons to reject a raw row, each with the condition that a bad row meets."""
+    """Return the reasons to reject a raw row, each with the condition that a bad row meets.
+
+    ``repeated`` is not null where other rows have the same customer_id.
+    """
     text = F.col("raw_text")
     rules = {
         "wrong number of fields": F.col("malformed").isNotNull(),
@@ -194,7 +196,7 @@ def broken_rules(labelled: bool = True, known_categories: bool = True) -> dict[s
         "customer_id is missing": F.coalesce(F.trim("customer_id"), F.lit("")) == "",
         # The second half of a row that a newline cut in two may have all its fields.
         "customer_id is not an id": ~F.col("customer_id").rlike(r'\A[^\s",]+\z'),
-        "customer_id is not unique": F.count("*").over(Window.partitionBy("customer_id")) > 1,
+        "customer_id is not unique": F.col("repeated").isNotNull(),
     }
     for name, values in CATEGORIES.items():
         if known_categories:
@@ -218,11 +220,20 @@ def is_amount(name: str) -> F.Column:
     return amount | F.coalesce(new_customer, F.lit(False))
 
 
+def repeated_ids(raw: DataFrame) -> DataFrame:
+    """Return the ids that several rows have, cached and counted: Spark broadcasts few of them."""
+    several = raw.groupBy("customer_id").count().where("count > 1")
+    repeated = several.select("customer_id", F.lit(True).alias("repeated")).cache()
+    repeated.count()
+    return repeated
+
+
 def judge(raw: DataFrame, labelled: bool = True, known_categories: bool = True) -> DataFrame:
-    """Add ``reason``: why a raw row breaks the contract, or null."""
+    """Add ``reason``: why a raw row breaks the contract, or null. One job finds repeated ids."""
     rules = broken_rules(labelled, known_categories)
     reasons = [F.when(condition, F.lit(reason)) for reason, condition in rules.items()]
-    return raw.withColumn("reason", F.coalesce(*reasons))
+    marked = raw.join(repeated_ids(raw), "customer_id", "left")
+    return marked.withColumn("reason", F.coalesce(*reasons)).drop("repeated")
 
 
 def clean(judged: DataFrame, labelled: bool = True) -> DataFrame:

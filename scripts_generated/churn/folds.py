@@ -45,7 +45,8 @@ def cross_validate(
         held_out = model.transform(folded.where(F.col("fold") == fold))
         return score_bins(with_probability(held_out)).toPandas().assign(fold=fold)
 
-    with ThreadPoolExecutor(parallelism) as pool:
+    at_once = max(1, parallelism // rows.rdd.getNumPartitions())  # else memory runs short
+    with ThreadPoolExecutor(at_once) as pool:
         return pd.concat(pool.map(one_fold, range(folds)), ignore_index=True)
 
 

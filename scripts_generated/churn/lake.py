@@ -72,6 +72,33 @@ def write_text(uri: str, text: str) -> None:
     files.move(path + aside, path)
 
 
+def create_text(uri: str, text: str) -> bool:
+    """Write a small file unless its name is taken; return whether it holds our text.
+
+    Of several writers at once, each with a text of its own, one wins.
+    """
+    if uri.startswith("gs://"):
+        create_object(uri, text)
+        return read_text(uri) == text
+    write_text(aside := f"{uri}.{secrets.token_hex(4)}.aside", text)
+    _, source = filesystem(aside)
+    with suppress(FileExistsError):
+        os.link(source, filesystem(uri)[1])
+    os.remove(source)
+    return read_text(uri) == text
+
+
+def create_object(uri: str, text: str) -> None:
+    """Write a small object to a bucket, unless there is one of that name."""
+    from google.api_core.exceptions import PreconditionFailed
+    from google.cloud import storage  # part of the cloud's runtime, not needed elsewhere
+
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    blob = storage.Client().bucket(bucket).blob(name)
+    with suppress(PreconditionFailed):
+        blob.upload_from_string(text, if_generation_match=0)
+
+
 def read_text(uri: str) -> str:
     """Return the text of a small file."""
     files, path = filesystem(uri)

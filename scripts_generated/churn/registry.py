@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 from churn.features import FEATURES
 from churn.forest import forest_nodes, model_columns
-from churn.lake import delete_folder, join_uri, write_text
+from churn.lake import delete_folder, join_uri, names_below, write_text
 from churn.metrics import (
     curve_points,
     decision_column,
@@ -20,12 +20,14 @@ from churn.metrics import (
 from churn.programs import ModelError, StepError, TableNotFoundError
 from churn.tables import (
     RUN_COLUMNS,
+    finish_decision,
     mark_finished,
     new_attempt,
     outdated_attempts,
     own_columns,
     read_rows,
     schema_of,
+    write_decision,
     write_table,
     write_tables,
 )
@@ -152,12 +154,44 @@ def publish_candidate(
         "cross_validated_average_precision": candidate.mean["average_precision"],
         "changed_by": candidate.step,
         "reason": "fitted",
+        "evidence": None,
+        "decision": None,
     }
     row = about(candidate, [tuple(entry.values())])
     write_table(row, dataset, "model_registry", candidate.pipeline_id, candidate.step)
     mark_finished(join_uri(lake, model_uri))
     sweep_models(lake, candidate.version, dataset)
     return entry
+
+
+TRANSITIONS = {
+    "candidate": ("challenger", "champion", "archived"),
+    "challenger": ("champion", "refused"),
+    "champion": (),  # it leaves when another takes its place
+    "archived": ("challenger", "champion"),
+    "refused": ("challenger",),
+}
+
+
+def champions(rows: list[dict]) -> list[dict]:
+    """Return the registry's rows of the champion, last, and of those before it to go back to."""
+    line: list[dict] = []
+    chosen = [row for row in rows if row["stage"] == "champion"]
+    for row in sorted(chosen, key=lambda row: row.get("decision") or 0):
+        versions = [former["model_version"] for former in line]
+        if row["model_version"] in versions:
+            del line[versions.index(row["model_version"]) :]
+        line.append(row)
+    return line
+
+
+def stage_of(rows: list[dict], model_version: str) -> str:
+    """Return the stage of a version by the registry's rows, oldest first; "" if it has none."""
+    if any(row["model_version"] == model_version for row in champions(rows)[-1:]):
+        return "champion"
+    stages = [row["stage"] for row in rows if row["model_version"] == model_version]
+    last = stages[-1] if stages else ""
+    return "archived" if last == "champion" else last
 
 
 def registered_model(dataset: str, model_version: str = "champion") -> dict:
@@ -170,7 +204,7 @@ def registered_model(dataset: str, model_version: str = "champion") -> dict:
     except TableNotFoundError:
         raise ModelError(f"No model is registered in {dataset}. Run the training step.") from None
     if model_version == "champion":
-        able = [row for row in rows if row["stage"] == "champion"]
+        able = champions(rows)
         mend = "No model is the champion yet. Choose one: `churnlab promote VERSION --reason …`."
     else:
         able = [row for row in rows if row["model_version"] == model_version]
@@ -184,8 +218,8 @@ def registered_model(dataset: str, model_version: str = "champion") -> dict:
 def best_candidate(dataset: str, pipeline_id: str = "") -> dict:
     """Return a run's candidate with the best cross-validated average precision.
 
-    Without ``pipeline_id`` the run is the one that registered last. Raises ModelError if there is
-    no candidate.
+    Without ``pipeline_id`` the run is the one that registered last. What was refused or archived
+    is no candidate any more. Raises ModelError if there is none.
     """
     try:
         rows = read_rows(dataset, "model_registry")
@@ -193,24 +227,113 @@ def best_candidate(dataset: str, pipeline_id: str = "") -> dict:
         rows = []
     candidates = [row for row in rows if row["stage"] == "candidate"]
     run = pipeline_id or (candidates[-1]["pipeline_id"] if candidates else "")
+    gone = ("refused", "archived")
     own = [row for row in candidates if row["pipeline_id"] == run]
+    own = [row for row in own if stage_of(rows, row["model_version"]) not in gone]
     if not own:
         raise ModelError(f"No candidate of run {run or 'any'} is registered in {dataset}: train.")
     return max(own, key=lambda row: row["cross_validated_average_precision"])
 
 
-def promote(entry: dict, dataset: str, pipeline_id: str, changed_by: str, reason: str) -> dict:
+@dataclass(frozen=True)
+class Decision:
+    """Who decides in which run, why, and on what evidence, as JSON if there is any.
+
+    ``instead_of`` is the champion that the evidence is about; None if it is about none.
+    """
+
+    pipeline_id: str
+    changed_by: str
+    reason: str
+    evidence: str | None = None
+    instead_of: str | None = None
+
+
+def check_decision(rows: list[dict], model_version: str, stage: str, decision: Decision) -> None:
+    """Raise StepError for a decision without a name, and ModelError for one that can't be made."""
+    if not decision.changed_by.strip() or not decision.reason.strip():
+        raise StepError("A promotion needs who decided and a reason: somebody will ask.")
+    have = stage_of(rows, model_version)
+    if stage not in TRANSITIONS.get(have, ()):
+        ways = " or ".join(TRANSITIONS.get(have, ())) or "another takes its place"
+        raise ModelError(
+            f"{model_version} is {have or 'not registered'} and can't become {stage}, only {ways}. "
+            "`churnlab promote` takes a candidate, `churnlab rollback` the former champion."
+        )
+    now = champions(rows)[-1:]
+    champion = now[0]["model_version"] if now else "nobody"
+    if decision.instead_of not in (None, champion):
+        raise ModelError(
+            f"{model_version} was judged against {decision.instead_of}, and by now {champion} is "
+            "the champion. Judge it again."
+        )
+
+
+def decide(entry: dict, stage: str, dataset: str, decision: Decision, step: str) -> dict:
+    """Change the stage of a registered version; return the row that says so.
+
+    A version that has the stage keeps it, and its row. Raises StepError as check_decision does,
+    and ModelError if somebody else has decided at the same time.
+    """
+    finish_decision(dataset, "model_registry")
+    rows, version = read_rows(dataset, "model_registry"), entry["model_version"]
+    if decision.changed_by.strip() and decision.reason.strip() and stage_of(rows, version) == stage:
+        return [r for r in rows if (r["model_version"], r["stage"]) == (version, stage)][-1]
+    check_decision(rows, version, stage, decision)
+    number = 1 + max(row.get("decision") or 0 for row in rows)
+    said = {"changed_by": decision.changed_by, "reason": decision.reason}
+    said |= {"evidence": decision.evidence, "decision": number}
+    new = [entry | said | {"stage": stage}]
+    if stage == "champion":
+        left = said | {"stage": "archived", "reason": f"{version} took its place: {said['reason']}"}
+        new = [row | left for row in champions(rows)[-1:]] + new
+    values = [tuple(row.get(name) for name in own_columns("model_registry")) for row in new]
+    run = decision.pipeline_id
+    if not write_decision(values, dataset, "model_registry", run, step, number):
+        raise lost_decision(dataset, version, stage, number)
+    return new[-1]
+
+
+def lost_decision(dataset: str, version: str, stage: str, number: int) -> ModelError:
+    """Return the error of a decision whose number somebody else has taken."""
+    finish_decision(dataset, "model_registry")
+    won = [row for row in read_rows(dataset, "model_registry") if row["decision"] == number]
+    who = " and ".join(f"{r['changed_by']} made {r['model_version']} {r['stage']}" for r in won)
+    return ModelError(
+        f"{version} did not become {stage}: at the same moment {who or 'somebody else decided'} "
+        f"(decision {number}). Look at the registry, and decide again."
+    )
+
+
+def promote(
+    entry: dict, dataset: str, pipeline_id: str, changed_by: str, reason: str,
+    evidence: str | None = None, instead_of: str | None = None,
+) -> dict:  # fmt: skip
     """Make a version of the registry the champion; return the row that says so.
 
-    ``pipeline_id`` is the run that decides. Raises StepError without a name or a reason.
+    ``pipeline_id`` is the run that decides. Raises StepError as decide does.
     """
-    if not changed_by.strip() or not reason.strip():
-        raise StepError("A promotion needs who decided and a reason: somebody will ask.")
-    decision = {"stage": "champion", "changed_by": changed_by, "reason": reason}
-    row = entry | decision
-    values = tuple(row[name] for name in own_columns("model_registry"))
-    write_table([values], dataset, "model_registry", pipeline_id, "promotion")
-    return row
+    decision = Decision(pipeline_id, changed_by, reason, evidence, instead_of)
+    return decide(entry, "champion", dataset, decision, "promotion")
+
+
+def rollback(lake: str, dataset: str, pipeline_id: str, changed_by: str, reason: str) -> dict:
+    """Make the former champion the champion again; return the row that says so.
+
+    Raises ModelError if there is none or its files are gone, StepError as decide does.
+    """
+    current = registered_model(dataset)
+    line = champions(read_rows(dataset, "model_registry"))
+    if len(line) < 2:
+        raise ModelError(
+            f"{current['model_version']} is the first champion: there is none to go back to. "
+            "Promote another version: `churnlab promote VERSION --reason …`."
+        )
+    former, version = line[-2], current["model_version"]
+    if not names_below(join_uri(lake, former["model_uri"])):
+        raise unreadable_model(former, lake, FileNotFoundError("its files are gone."))
+    decision = Decision(pipeline_id, changed_by, reason, None, version)
+    return decide(former, "champion", dataset, decision, "rollback")
 
 
 def unreadable_model(entry: dict, lake: str, error: Exception) -> ModelError:

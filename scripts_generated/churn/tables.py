@@ -14,7 +14,16 @@ from churn.contract import (
     RAW_COLUMNS,
     snake_case,
 )
-from churn.lake import delete_folder, filesystem, join_uri, names_below, open_output
+from churn.lake import (
+    create_text,
+    delete_folder,
+    exists,
+    filesystem,
+    join_uri,
+    names_below,
+    open_output,
+    read_text,
+)
 from churn.programs import DataContractError, TableNotFoundError
 from churn.runs import check_pipeline_id
 from pyarrow import parquet as pq
@@ -47,12 +56,15 @@ TABLES = {
     "model_registry": "model_version STRING, stage STRING, algorithm STRING, model_uri STRING, "
     "metrics_uri STRING, data_pipeline_id STRING, data_fingerprint STRING, parameters STRING, "
     "parameters_fingerprint STRING, threshold DOUBLE, roc_auc DOUBLE, average_precision DOUBLE, "
-    "cross_validated_average_precision DOUBLE, changed_by STRING, reason STRING",
+    "cross_validated_average_precision DOUBLE, changed_by STRING, reason STRING, "
+    "evidence STRING, decision BIGINT",
     "batch_predictions": "model_version STRING, customer_id STRING, churn_probability DOUBLE, "
     "prediction STRING, reasons ARRAY<STRUCT<feature: STRING, contribution: DOUBLE>>, "
     "raises ARRAY<STRING>, lowers ARRAY<STRING>, base_probability DOUBLE, attribution STRING",
     "model_explanations": "model_version STRING, explanation STRING, feature STRING, value STRING, "
     "estimate DOUBLE, low DOUBLE, high DOUBLE",
+    "drift_metrics": "model_version STRING, feature STRING, statistic STRING, value DOUBLE, "
+    "threshold DOUBLE, alarm STRING",
     "crime_counts": "primary_type STRING, month INT, incidents BIGINT, arrest_rate DOUBLE",
     "tuning_trials": "search STRING, library STRING, parameters STRING, fold INT, metric STRING, "
     "value DOUBLE",
@@ -148,9 +160,14 @@ def arrow_rows(rows: list[tuple], name: str, pipeline_id: str, step: str) -> pa.
 
 def save_parquet(rows: pa.Table, attempt: str) -> None:
     """Write an Arrow table to a fresh folder, and then Spark's marker."""
+    save_rows(rows, attempt)
+    mark_finished(attempt)
+
+
+def save_rows(rows: pa.Table, attempt: str) -> None:
+    """Write an Arrow table to a fresh folder, which does not count yet."""
     with open_output(join_uri(attempt, "part-0.parquet")) as stream:
         pq.write_table(rows, stream)
-    mark_finished(attempt)
 
 
 def mark_finished(attempt: str) -> None:
@@ -265,9 +282,6 @@ def new_staging_table(client, table, pipeline_id: str, step: str) -> str:
 
 def swap_rows(client, table, staging: str, pipeline_id: str, step: str) -> None:
     """Replace the rows of a run and step by those of a staging table: all of it or nothing."""
-    from google.api_core.retry import Retry
-    from google.cloud import bigquery
-
     columns = ", ".join(f"`{field.name}`" for field in table.schema)
     swap = f"""
         BEGIN TRANSACTION;
@@ -276,15 +290,24 @@ def swap_rows(client, table, staging: str, pipeline_id: str, step: str) -> None:
         COMMIT TRANSACTION;
     """
     run = {"pipeline_id": pipeline_id, "step": step}
-    values = [bigquery.ScalarQueryParameter(key, "STRING", value) for key, value in run.items()]
-    config = bigquery.QueryJobConfig(query_parameters=values)
+    ask_until_won(client, swap, run, table.location)
+
+
+def ask_until_won(client, sql: str, values: dict, location: str) -> None:
+    """Run statements with named values; once more if another transaction has cancelled ours."""
+    from google.api_core.retry import Retry
+    from google.cloud import bigquery
+
+    kinds = {str: "STRING", int: "INT64"}
+    given = [bigquery.ScalarQueryParameter(k, kinds[type(v)], v) for k, v in values.items()]
+    config = bigquery.QueryJobConfig(query_parameters=given)
 
     def lost_the_race(error: Exception) -> bool:
         return "due to concurrent update" in str(error)
 
     @Retry(predicate=lost_the_race, initial=1, maximum=30, timeout=600)
     def ask() -> None:
-        client.query(swap, job_config=config, location=table.location).result()
+        client.query(sql, job_config=config, location=location).result()
 
     ask()
 
@@ -351,6 +374,64 @@ def read_rows(dataset: str, name: str) -> list[dict]:
             raise TableNotFoundError(f"No run has written {name} in {dataset}. Run its step first.")
         found = pa.concat_tables(tables, promote_options="default")
     return sorted(found.to_pylist(), key=lambda row: row["pipeline_execution_ts"])
+
+
+DECISIONS = "_decisions"
+
+
+def finish_decision(dataset: str, name: str) -> None:
+    """Let readers see the last decision about a table, if its writer was killed before it could."""
+    if dataset.startswith("bigquery://"):
+        return
+    folder = join_uri(dataset, name, DECISIONS)
+    if numbers := [number for number in names_below(folder) if number.isdigit()]:
+        attempt = join_uri(dataset, name, read_text(join_uri(folder, numbers[-1])))
+        if not exists(join_uri(attempt, "_SUCCESS")):
+            mark_finished(attempt)
+
+
+def write_decision(
+    rows: list[tuple], dataset: str, name: str, pipeline_id: str, step: str, number: int
+) -> bool:
+    """Write rows as decision ``number`` about a table; return False if that one is taken.
+
+    The rows hold the number in the column ``decision``. Raises DataContractError as write_table.
+    """
+    check_pipeline_id(pipeline_id)
+    step = f"{step}-{number}"
+    fitted = arrow_rows(rows, name, pipeline_id, step)
+    if dataset.startswith("bigquery://"):
+        return insert_decision(fitted, dataset, name, step, number)
+    attempt = new_attempt(join_uri(dataset, name, f"pipeline_id={pipeline_id}", f"step={step}"))
+    save_rows(fitted, attempt)
+    claim = join_uri(dataset, name, DECISIONS, f"{number:08d}")
+    if not create_text(claim, attempt.removeprefix(join_uri(dataset, name)).lstrip("/")):
+        delete_folder(attempt)
+        return False
+    mark_finished(attempt)
+    return True
+
+
+def insert_decision(rows: pa.Table, dataset: str, name: str, step: str, number: int) -> bool:
+    """Insert rows as decision ``number`` in one transaction; return False if it is taken."""
+    client, table = bigquery_table(dataset, name, rows.schema.names)
+    columns = ", ".join(f"`{field.name}`" for field in table.schema)
+    run = rows.column("pipeline_id")[0].as_py()
+    staging = new_staging_table(client, table, run, step)
+    decide = f"""
+        BEGIN TRANSACTION;
+        UPDATE `{table.reference}` SET step = step WHERE COALESCE(decision, 0) = @before;
+        INSERT INTO `{table.reference}` ({columns}) SELECT {columns} FROM `{staging}`
+        WHERE NOT EXISTS (SELECT 1 FROM `{table.reference}` WHERE decision >= @number);
+        COMMIT TRANSACTION;
+    """
+    try:
+        load_few(client, rows, staging)
+        ask_until_won(client, decide, {"number": number, "before": number - 1}, table.location)
+    finally:
+        client.delete_table(staging, not_found_ok=True)
+    taken = [row for row in read_rows(dataset, name) if row["decision"] == number]
+    return {(row["pipeline_id"], row["step"]) for row in taken} == {(run, step)}
 
 
 def newest_run_in_bigquery(

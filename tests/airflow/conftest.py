@@ -17,14 +17,9 @@ from churnlab.standins.airflow import (
 )
 from churnlab.standins.server import stand_ins
 from tests.conftest import CUSTOMER, customer, write_raw
+from tests.quick_spark import QUICK_SETTINGS
 
 WITHOUT_CHURN = list(CUSTOMER)[:-1]
-# Tests run each plan once: the thorough compiler would not earn its time back.
-QUICK_SPARK = {
-    "spark.ui.enabled": "false",
-    "spark.sql.shuffle.partitions": "2",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
-}
 
 
 def various(number: int) -> dict[str, str]:
@@ -58,7 +53,7 @@ def trained_lake(tmp_path_factory) -> Path:
     common = ["--pipeline-id", "first", "--lake", str(lake)]
     for step, options in (("preprocessing", []), ("model_training", ["--num-trees", "5"])):
         done = spark_submit.run_script(
-            step, common + options, QUICK_SPARK, capture_output=True, text=True
+            step, common + options, QUICK_SETTINGS, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     promote("first-training", "the only one", "a test", str(lake), "churn")
@@ -74,7 +69,7 @@ def scored_lake(trained_lake, tmp_path) -> Path:
 @pytest.fixture
 def cloud(tmp_path):
     """The stand-ins, with a batch service of the test's own."""
-    with stand_ins(tmp_path / "cloud", execute_pipelines=False, conf=QUICK_SPARK) as addresses:
+    with stand_ins(tmp_path / "cloud", execute_pipelines=False, conf=QUICK_SETTINGS) as addresses:
         yield addresses
 
 

@@ -13,14 +13,9 @@ from typer.testing import CliRunner
 from benchmarks import __main__ as command
 from benchmarks import equality, programs, reports, rounds, timed_step
 from tests.conftest import customer, write_raw
+from tests.quick_spark import QUICK_JAVA, UNCOMPILED
 
 CUSTOMERS = 300
-# Of few rows that are read once, compiling the plans is what takes long.
-UNCOMPILED = {
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.adaptive.enabled": "false",
-}
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("benchmarks")]
 
@@ -113,11 +108,23 @@ def test_the_tuned_winner_is_cross_validated_apart_from_its_choice(bench):
     assert 0 < report["standard_deviation"]["roc_auc"] and 0.5 < report["mean"]["roc_auc"] < 1
 
 
+def test_the_server_is_measured_from_its_start_to_several_callers(bench, monkeypatch):
+    monkeypatch.setattr(command.serving, "REQUESTS", 8)
+    report = command.run_one("serving", bench, 1, {}, lambda text: None)
+    took = report["summary"]
+    assert 0 < took["one_caller_p50_ms"] <= took["one_caller_p99_ms"]
+    assert 0 < took["callers_p50_ms"] <= took["callers_p99_ms"]
+    assert took["callers_per_second"] > 0 and took["cold_start_seconds"] > 0
+    assert took["model_alone_us"] < 1000 * took["one_caller_p50_ms"]
+    [line] = reports.remarks({"serving": report})
+    assert "4 callers" in line
+
+
 @pytest.fixture
 def tiny(raw, monkeypatch):
     """What `make bench` finds around it: few customers, and a Java that is quick to start."""
     monkeypatch.setenv("CHURNLAB_RAW_CSV", str(raw / "raw" / "customers" / "customers.csv"))
-    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", QUICK_JAVA)
 
 
 def test_the_command_measures_in_fresh_machines_and_writes_what_it_found(tiny, tmp_path):

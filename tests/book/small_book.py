@@ -20,6 +20,7 @@ EXTENSIONS = [
     "picture_links",
     "picture_texts",
     "production_marks",
+    "projection_tables",
     "repeated_warnings",
     "script_pages",
     "speed_results",

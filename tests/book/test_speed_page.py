@@ -205,3 +205,35 @@ def test_every_committed_result_fits_the_page(small_book, monkeypatch):
     for report in reports.read(reports.RESULTS).values():
         assert json.dumps(report).count(str(paths.ROOT)) == 0
         assert not report["quick"], "results of small forests are not for the book"
+
+
+STATUS = """```{stale-benchmarks}
+```"""
+
+
+def growth(**around):
+    """Return the report of a growth, measured with this copy's library and Spark."""
+    ours = speed_results.tree("HEAD")
+    versions = AROUND["versions"] | {"pyspark": speed_results.version("pyspark")}
+    return {"benchmark": "growth", **AROUND, "library_tree": ours, "versions": versions} | around
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "All were measured with the library and the Spark of this copy."),
+        ({"library_tree": "0123abc"}, "the library"),
+        ({"versions": AROUND["versions"] | {"pyspark": "3.4.1"}}, "Spark 3.4.1"),
+        ({"library_tree": None, "commit": "no such commit"}, "All were measured"),
+    ],
+)
+def test_what_was_measured_with_other_code_is_named(page, results, changes, said):
+    reports.write(growth(**changes), results)
+    warnings, _, text = page(STATUS)
+    assert said in text and not warnings
+
+
+def test_git_names_the_library_as_a_run_does():
+    committed = speed_results.tree("HEAD")
+    assert committed and speed_results.tree("HEAD+") == committed
+    assert speed_results.tree("no such commit") == speed_results.tree(None) == ""

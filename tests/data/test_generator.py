@@ -5,6 +5,7 @@ say that the recipe was followed. Whether it holds for customers it never saw is
 constants that are estimated anew without them.
 """
 
+import json
 import subprocess
 import sys
 
@@ -20,6 +21,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from benchmarks.estimate_generator import constants
 from churnlab import paths
+from tests.quick_spark import QUICK_SETTINGS
 
 # One worker: its session and the generated customers serve all tests of the group.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("data")]
@@ -209,19 +211,19 @@ def test_the_same_rows_come_from_any_partitioning(spark, data, library, fingerpr
 
 
 OTHER_SESSION = """
-import sys
+import json, sys
 sys.path.insert(0, sys.argv[1])
 from pyspark.sql import SparkSession
 from churn.generator import generate_customers
 from churn.registry import data_fingerprint
-spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+spark = SparkSession.builder.master("local[1]").config(map=json.loads(sys.argv[2])).getOrCreate()
 rows = generate_customers(spark, 3000, 2026, part_rows=500)
 print("fingerprint", data_fingerprint(rows))
 """
 
 
 def test_the_same_rows_come_from_another_session_on_one_core(fingerprint):
-    command = [sys.executable, "-c", OTHER_SESSION, str(paths.SCRIPTS)]
+    command = [sys.executable, "-c", OTHER_SESSION, str(paths.SCRIPTS), json.dumps(QUICK_SETTINGS)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert f"fingerprint {fingerprint}" in done.stdout

@@ -14,7 +14,9 @@ from churnlab import paths
 
 IMAGES = paths.INFRA / "images"
 NAMES = ["batch", "serving"]
-STEPS = ["preprocessing", "model_training", "hyperparameter_tuning", "batch_scoring", "explain"]
+STEPS = ["preprocessing", "model_training", "hyperparameter_tuning", "batch_scoring"]
+STEPS += ["explain", "online_serving"]
+SERVED = ("forest", "attribution", "programs", "lake")  # modules of the library in the server
 
 
 def dockerfile(name: str) -> str:
@@ -148,7 +150,16 @@ def test_the_batch_image_has_what_the_steps_import():
 
 
 def test_the_serving_image_has_what_the_server_imports():
-    assert imports(IMAGES / "serving" / "server.py") <= set(locked("serving"))
+    own = [IMAGES / "serving" / f"{name}.py" for name in ("server", "champion")]
+    served = [paths.SCRIPTS / "churn" / f"{name}.py" for name in SERVED]
+    needed = set.union(*map(imports, [*own, *served])) - {"champion", "churn"}
+    assert needed <= set(locked("serving"))
+    copied = [line for line in instructions(dockerfile("serving")) if line.startswith("COPY ")]
+    assert {part for line in copied for part in line.split()[1:-1]} == {
+        "infra/images/serving/requirements.txt",
+        *(str(path.relative_to(paths.ROOT)) for path in own),
+        "scripts_generated/churn/",
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -169,9 +180,11 @@ def test_cloud_build_builds_and_pushes_each_image_once_under_an_account_of_its_o
     build = yaml.safe_load((IMAGES / "cloudbuild.yaml").read_text(encoding="utf-8"))
     wanted = [f"${{_REGISTRY}}/{name}:${{_TAG}}" for name in NAMES]
     assert build["images"] == wanted
-    for step, name, tag in zip(build["steps"], NAMES, wanted, strict=True):
-        assert step["args"] == ["build", "--tag", tag, name]
-        assert (IMAGES / step["args"][-1] / "Dockerfile").is_file()
+    batch, serving = (step["args"] for step in build["steps"])
+    assert batch == ["build", "--tag", wanted[0], "infra/images/batch"]
+    file = "infra/images/serving/Dockerfile"  # from the root: it copies the library
+    assert serving == ["build", "--tag", wanted[1], "--file", file, "."]
+    assert (paths.ROOT / batch[-1] / "Dockerfile").is_file() and (paths.ROOT / file).is_file()
     assert build["serviceAccount"] == "projects/${PROJECT_ID}/serviceAccounts/${_BUILDER}"
     assert build["options"]["logging"] == "CLOUD_LOGGING_ONLY"
     assert "substitutions" not in build, "a default would hide a missing registry, tag or account"

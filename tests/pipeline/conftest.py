@@ -7,16 +7,17 @@ import pytest
 
 from tests.conftest import customer, write_raw
 from tests.local_cloud import cloud, start_function  # noqa: F401
+from tests.quick_spark import QUICK_JAVA_OPTIONS
 
 CUSTOMERS = 160  # few: a tree of few customers has few levels, and each level is a job
 SHA = "0" * 63 + "1"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_compiler():
-    """Let every Java below start with the quick compiler: no plan here runs twice."""
+def quick_spark():
+    """Let every Spark below start quickly: no plan here runs twice."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+        patch.setenv("JAVA_TOOL_OPTIONS", QUICK_JAVA_OPTIONS)
         yield
 
 

@@ -189,7 +189,7 @@ class TestOnThisMachine:
         champion = library.registry.registered_model(tables(lake))
         assert champion["model_version"] == "gate-open-tuning"
         assert champion["changed_by"] == "churn-training"
-        assert "accepted with" in champion["reason"]
+        assert champion["reason"].startswith("the first champion: average precision is")
 
     def test_what_the_test_refuses_does_not_score(self, pipelines, lake, opened):
         model = dsl.Model(uri="", metadata={})
@@ -200,6 +200,27 @@ class TestOnThisMachine:
         assert said == "" and model.metadata["accepted"] is False
         assert model.metadata["model_version"] == "gate-closed-training"
         assert library.registry.registered_model(tables(lake)) == before
+        rows = library.tables.read_rows(tables(lake), "model_registry")
+        assert library.registry.stage_of(rows, "gate-closed-training") == "refused"
+        last = [row for row in rows if row["model_version"] == "gate-closed-training"][-1]
+        assert "average precision is" in last["reason"] and "at least 1 is asked" in last["reason"]
+        assert json.loads(last["evidence"])["champion"] == before["model_version"]
+
+    def test_a_model_like_the_champion_does_not_take_its_place(self, pipelines, lake, opened):
+        """The opened run's two models are the same files: nothing is better beyond luck."""
+        before = library.registry.registered_model(tables(lake))
+        rows = library.tables.read_rows(tables(lake), "model_registry")
+        [row] = [r for r in rows if (r["step"], r["pipeline_id"]) == ("training", "gate-open")]
+        values = tuple(row[name] for name in library.tables.own_columns("model_registry"))
+        library.tables.write_table([values], tables(lake), "model_registry", "again", "training")
+        model = dsl.Model(uri="", metadata={})
+        place = {"code_uri": str(paths.SCRIPTS), "lake": str(lake), "dataset": "churn"}
+        decide = pipelines.promote_model.python_func
+        said = decide(**place, pipeline_id="again", min_average_precision=OPEN, model=model)
+        assert said == "" and model.metadata["accepted"] is False
+        assert library.registry.registered_model(tables(lake)) == before
+        rows = library.tables.read_rows(tables(lake), "model_registry")
+        assert "the least gain in average precision is 0, above 0 is asked" in rows[-1]["reason"]
 
     def test_metrics_and_plots_are_those_of_the_test(self, lake, closed):
         evidence = json.loads((lake / "metrics" / "gate-closed" / "training.json").read_text())

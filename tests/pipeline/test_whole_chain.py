@@ -87,7 +87,8 @@ def test_one_key_leads_from_the_run_to_every_row(lake, trained):
         "SELECT step, data_pipeline_id FROM model_registry "
         f"WHERE pipeline_id = '{key}' ORDER BY step",
     )
-    assert answer.values.tolist() == [["promotion", key], ["training", key], ["tuning", key]]
+    steps = ["challenge-1", "promotion-2", "training", "tuning"]
+    assert answer.values.tolist() == [[step, key] for step in steps]
 
 
 def test_the_model_that_is_handed_on_is_one_that_the_run_has_written(cloud, trained):

@@ -1,5 +1,6 @@
 """From a run back to its data and its code."""
 
+import json
 import subprocess
 
 import pytest
@@ -50,7 +51,7 @@ def test_a_page_knows_the_commit_from_whoever_executed_it():
 
 
 def test_a_run_that_nobody_made_is_an_error_with_a_mend(tmp_path):
-    with pytest.raises(CourseError, match="no-run has neither predictions nor models"):
+    with pytest.raises(CourseError, match="no-run has no predictions, no package and no models"):
         lineage.trace(str(tmp_path), "churn", "no-run")
 
 
@@ -96,6 +97,20 @@ def test_a_promotion_changes_the_stage_and_not_what_a_model_was_made_from(lake):
     assert "model, champion" in after.labels["model"]
     assert after.nodes["model"]["model_uri"] == f"{lake}/models/m/attempt=1"
     assert after.nodes["metrics"]["uri"] == f"{lake}/metrics/run-a/training.json"
+
+
+def test_a_package_rests_on_its_model_and_so_on_the_raw_file(lake):
+    facts = {"model_version": "run-a-training", "package": "run-a-training/a=1", "checked": 9000}
+    record = {"script": "online_serving.py", "script_blob": "f" * 40, "facts": facts, "commit": ""}
+    place = library.lake.join_uri(lake, "runs", "run-p", "packaging", "20261127t180000.json")
+    library.lake.write_text(place, json.dumps(record | {"finished": "2026-11-27T18:00:00+00:00"}))
+    found = lineage.trace(lake, "churn", "run-p")
+    assert {("model", "package"), ("data run-a", "model")} <= set(found.edges)
+    assert found.nodes["package"]["uri"] == f"{lake}/packages/run-a-training/a=1"
+    assert "9,000 customers compared" in found.labels["package"]
+    assert [a for a, b in found.edges if b == "package" and a.startswith("code")]
+    [raw] = [a for a, b in found.edges if b == "data run-a" and a.startswith("raw")]
+    assert raw in found.nodes
 
 
 def test_a_key_that_is_none_never_reaches_a_query(tmp_path):

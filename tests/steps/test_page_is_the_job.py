@@ -1,25 +1,23 @@
-"""The page is the job: a notebook and its exported script write the same tables."""
+"""The page is the job: a notebook and its exported script write the same tables.
 
-import shutil
+The notebooks run on a cluster, the scripts by spark-submit on this machine, from the same raw file.
+"""
+
 from pathlib import Path
 
 import pytest
 
 from churnlab.run import spark_submit
-from tests.conftest import environment_without_java
-from tests.course import course_in
+from tests.quick_spark import QUICK_SETTINGS
 from tests.same_rows import approximately, order
+from tests.workbench.on_a_cluster import PARAMETERS
+from tests.workbench.on_a_cluster import RUN as PAGE_RUN
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("job")]
+# The pages run once, on a cluster, by the worker that tests that too.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster")]
 
-PAGE_RUN, JOB_RUN = "the-page", "the-job"
-STEPS = {
-    "preprocessing": [],
-    "model_training": ["--num-trees", "30"],  # as `churnlab run --quick` does
-    "hyperparameter_tuning": ["--quick", "true"],
-    "batch_scoring": [],
-    "explain": [],
-}
+JOB_RUN = "the-job"
+STEPS = ("preprocessing", "model_training", "hyperparameter_tuning", "batch_scoring")
 PAGE_DECISION = ("the reader of module 6", "best of its run in cross-validation")
 # What names the run, and so differs between two runs of the same thing.
 RUN_COLUMNS = {"pipeline_id", "pipeline_execution_ts", "model_version", "model_uri", "metrics_uri"}
@@ -36,22 +34,22 @@ TABLES = (
     "model_registry",
     "tuning_trials",
     "batch_predictions",
-    "model_explanations",
 )
 
 
+def options(step: str) -> list[str]:
+    """Return what a script is told so that it does what the page did with its parameters."""
+    [parameters] = [p for name, p in PARAMETERS.items() if name.endswith(step.replace("_", "-"))]
+    named = {
+        f"--{name.replace('_', '-')}": str(value).lower() for name, value in parameters.items()
+    }
+    return [word for option in named.items() for word in option]
+
+
 @pytest.fixture(scope="module")
-def lake(tmp_path_factory) -> Path:
-    """A lake that the pages wrote by papermill, on few customers, without any Java but the lock's."""
-    folder = tmp_path_factory.mktemp("page")
-    pages = course_in(folder, environment_without_java(folder / "no-java"))
-    landed = pages.lake / "raw" / "customers"
-    landed.mkdir(parents=True)
-    shutil.copy(pages.customers(), landed)
-    modules = [step.replace("_", "-") for step in STEPS]
-    done = pages.churnlab("run", *modules, "--quick", "-p", f"pipeline_id={PAGE_RUN}")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return pages.lake
+def lake(on_a_cluster) -> Path:
+    """A lake that the pages wrote by papermill, each with a driver and executors of its own."""
+    return on_a_cluster.lake
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +58,14 @@ def closing_lines(lake) -> dict[str, str]:
     from churnlab.run.library import library
 
     root, lines = library.tables.dataset_root(str(lake), "churn"), {}
-    for step, options in STEPS.items():
+    for step in STEPS:
         if step == "batch_scoring":  # decided on the page by its reader, here by `churnlab promote`
             chosen = library.registry.best_candidate(root, JOB_RUN)
             library.registry.promote(chosen, root, JOB_RUN, *PAGE_DECISION)
-        arguments = ["--pipeline-id", JOB_RUN, "--lake", str(lake), *options]
-        done = spark_submit.run_script(step, arguments, capture_output=True, text=True)
+        arguments = ["--pipeline-id", JOB_RUN, "--lake", str(lake), *options(step)]
+        done = spark_submit.run_script(
+            step, arguments, QUICK_SETTINGS, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         lines[step] = done.stdout.strip().splitlines()[-1]
     return lines

@@ -10,11 +10,21 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import nbformat
+import pandas as pd
 import pytest
+from churn.challenge import acceptance_set
+from churn.gate import acceptance_fingerprint
 from churn.programs import DataContractError, StepError, TableNotFoundError
-from churn.registry import registered_model
+from churn.registry import promote, registered_model
 from churn.review import review
-from churn.tables import TABLES, own_or_newest_run, read_table, write_table
+from churn.tables import (
+    TABLES,
+    own_columns,
+    own_or_newest_run,
+    read_rows,
+    read_table,
+    write_table,
+)
 from google.api_core.exceptions import BadRequest, GoogleAPICallError
 from google.cloud import bigquery
 from pyspark.sql import DataFrame
@@ -372,6 +382,73 @@ def test_an_empty_table_has_no_newest_run_and_no_model(spark, dataset):
         own_or_newest_run(spark, dataset, OUTCOMES, "run-a")
     with pytest.raises(library.programs.ModelError, match="No model is the champion yet"):
         registered_model(dataset)
+
+
+def test_the_gate_asks_about_the_same_customers_as_in_a_lake(warehouse, local_lake):
+    there = acceptance_set(warehouse, RUN)
+    here = acceptance_set(f"{local_lake}/warehouse/churn", RUN)
+    assert len(here) > 0
+    pd.testing.assert_frame_equal(there, here, check_dtype=False)
+    assert acceptance_fingerprint(there) == acceptance_fingerprint(here)
+
+
+def candidates(dataset: str, *versions: str) -> None:
+    for version in versions:
+        known = {"model_version": version, "stage": "candidate", "model_uri": f"models/{version}"}
+        row = tuple(known.get(name) for name in own_columns("model_registry"))
+        write_table([row], dataset, "model_registry", f"run-{version}", "training")
+
+
+def test_of_two_that_promote_at_once_bigquery_lets_one_win_and_the_other_is_told(
+    dataset, monkeypatch
+):
+    candidates(dataset, "a", "b")
+    start, write = threading.Barrier(2), library.registry.write_decision
+
+    def both_have_looked(*arguments):
+        start.wait()
+        return write(*arguments)
+
+    def promoted(version: str) -> str:
+        try:
+            promote(registered_model(dataset, version), dataset, f"for-{version}", "Ada", "a race")
+        except library.programs.ModelError as error:
+            return str(error)
+        return "won"
+
+    monkeypatch.setattr(library.registry, "write_decision", both_have_looked)
+    with ThreadPoolExecutor(2) as pool:
+        said = dict(zip("ab", pool.map(promoted, "ab"), strict=True))
+    [winner] = [version for version in said if said[version] == "won"]
+    [loser] = [version for version in said if version != winner]
+    assert f"{loser} did not become champion: at the same moment Ada made {winner}" in said[loser]
+    assert registered_model(dataset)["model_version"] == winner
+    assert [row["decision"] for row in read_rows(dataset, "model_registry")].count(1) == 1
+
+
+def test_a_decision_is_a_transaction_that_collides_with_any_other_and_names_its_number(
+    dataset, client, monkeypatch
+):
+    """BigQuery cancels one of two that change rows of a table; the emulator never does."""
+    candidates(dataset, "a", "b")
+    asked = []
+
+    def lose_once(self, query, job_config=None, **options):
+        asked.append(query)
+        if len(asked) == 1:
+            raise BadRequest("Transaction is aborted due to concurrent update against table a.b.")
+        return Client.query(self, query, job_config=job_config, **options)
+
+    with monkeypatch.context() as race:
+        race.setattr(bigquery, "Client", type("Loser", (Client,), {"query": lose_once}))
+        promote(registered_model(dataset, "a"), dataset, "one", "Ada", "a test")
+    assert len(asked) == 2 and asked[0] == asked[1]
+    for part in ("BEGIN TRANSACTION", "UPDATE", "@before", "decision >= @number", "COMMIT"):
+        assert part in asked[0]
+    promote(registered_model(dataset, "b"), dataset, "two", "Ada", "a test")
+    told = {row["model_version"]: row["stage"] for row in read_rows(dataset, "model_registry")}
+    assert told == {"a": "archived", "b": "champion"}
+    assert tables(client, dataset) == set(TABLES)  # no staging table is left
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import pytest
 from churn.contract import newest_landing
 from churn.lake import (
     check_lake,
+    create_text,
     delete_folder,
     exists,
     list_folders,
@@ -28,6 +29,7 @@ from churnlab import paths
 from churnlab.run.library import ARCHIVE
 from churnlab.run.spark_submit import submit_environment
 from churnlab.standins.storage import storage_server
+from tests.quick_spark import QUICK_SETTINGS, UNCOMPILED
 from tests.same_rows import approximately
 from tests.storage.bucket import CONNECTOR, arrow_variables, spark_settings, storage_client
 from tests.storage.chain import RUN, STEPS, options, records
@@ -89,8 +91,8 @@ def cloud(tmp_path_factory):
             storage_client().create_bucket(bucket)
         for script in [*paths.SCRIPTS.glob("*.py"), ARCHIVE, SEVERAL]:
             storage_client().bucket("code").blob(script.name).upload_from_filename(script)
-        fast = {"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2"}
-        fast |= {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"}
+        # Plans compiled, as a batch of the cloud does.
+        fast = {name: v for name, v in QUICK_SETTINGS.items() if name not in UNCOMPILED}
         yield Cloud(folder / "requests", spark_settings(url) | fast)
 
 
@@ -121,6 +123,13 @@ def test_a_small_file_is_written_read_and_replaced(place):
     write_text(f"{place}/new/facts.json", "neu: ä")
     assert read_text(f"{place}/new/facts.json") == "neu: ä"
     assert names_below(place) == ["new/facts.json"]
+
+
+def test_a_file_that_is_there_is_not_created_again(place):
+    uri = f"{place}/claims/1"
+    assert [create_text(uri, text) for text in ("first", "second", "first")] == [True, False, True]
+    assert read_text(uri) == "first"
+    assert names_below(place) == ["claims/1"]
 
 
 def test_folders_are_seen_with_and_without_the_markers_that_some_programs_leave(place):

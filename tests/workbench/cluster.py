@@ -16,8 +16,9 @@ from functools import cache
 from pathlib import Path
 
 from churnlab import paths
-from churnlab.run.spark_home import SPARK_HOME
+from churnlab.run.spark_home import CLASS_ARCHIVE, SPARK_HOME, class_path
 from churnlab.standins.ports import start_on_a_port
+from tests.quick_spark import QUICK_JAVA, UNCOMPILED
 
 WORKERS = 2
 START_SECONDS = 300  # of a machine that does much else
@@ -26,11 +27,17 @@ COVER = """
 while [ "$1" != -- ]; do if [ -d "$1" ]; then mount -t tmpfs -o size=1m none "$1"; fi; shift; done
 shift; exec "$@"
 """
-# Each process lives for a minute or less: a light compiler, and no more tasks than there is work.
-SETTINGS = """
-spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
-spark.executor.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
+# Each process lives for a minute or less: a light compiler, the archive of Spark's classes, and no
+# more tasks than there is work.
+ARCHIVE = f"-XX:SharedArchiveFile={CLASS_ARCHIVE} -Xlog:cds*=off"
+PLANS = "\n".join(map(" ".join, UNCOMPILED.items()))
+SETTINGS = f"""
+spark.driver.extraJavaOptions {QUICK_JAVA} -XX:+UseSerialGC
+spark.driver.extraClassPath {class_path()}
+spark.executor.extraJavaOptions {QUICK_JAVA} -XX:+UseSerialGC {ARCHIVE}
+spark.executor.extraClassPath {class_path()}
 spark.sql.shuffle.partitions 2
+{PLANS}
 spark.ui.enabled false
 spark.ui.showConsoleProgress false
 """

@@ -1,240 +1,319 @@
-"""Serve a model.onnx over HTTP, by the contract of Vertex AI's custom containers.
+"""Serve the packaged champion over HTTP, by the contract of Vertex AI's custom containers.
 
-The server knows no model: it asks the ONNX file which inputs it takes and which outputs it gives.
-An instance is an object, input by input ({"tenure": 2, "contract": "Two year"}), or an array of the
-same values in the order in which the model declares its inputs. What an object has beyond the
-model's inputs, an id for instance, is ignored.
+An instance is an object of the model's columns ({"tenure": 2, "contract": "Two year", …}); what
+else it has, an id for instance, is ignored. GET /openapi.json says which columns and values.
 
 Environment (https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements, read
-2026-11-24): AIP_STORAGE_URI is the folder with model.onnx, gs://… or local; AIP_HTTP_PORT,
-AIP_HEALTH_ROUTE and AIP_PREDICT_ROUTE are 8080, /health and /predict unless set.
+2026-11-27): AIP_STORAGE_URI is a package, or the folder of packages with the pointer to the
+champion's, gs://… or local; AIP_HTTP_PORT, AIP_HEALTH_ROUTE and AIP_PREDICT_ROUTE are 8080, /health
+and /predict unless set. Ours: CHURNLAB_POLL_SECONDS (30) between two looks at the pointer,
+CHURNLAB_BODY_SECONDS (10) for a body to arrive, CHURNLAB_HOST (0.0.0.0) to listen on.
 """
 
+import asyncio
 import json
 import logging
-import math
 import os
 import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-import numpy as np
-import onnxruntime
 import uvicorn
-from pyarrow import fs
-from starlette.applications import Starlette
+from champion import (
+    Champion,
+    PackageError,
+    Predictions,
+    RequestError,
+    find_package,
+    read_champion,
+)
+from fastapi import FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.requests import ClientDisconnect
 
-MODEL_FILE = "model.onnx"
-# Seconds. A container that does not listen after four tries, ten seconds apart, is started again:
-# say what is wrong before that.
-PATIENCE = 20
-NUMBERS = {
-    "tensor(float)": np.float32,
-    "tensor(double)": np.float64,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-}
-TYPES = NUMBERS | {"tensor(string)": np.object_, "tensor(bool)": np.bool_}
+# A public endpoint of Vertex AI takes no larger body:
+# https://cloud.google.com/vertex-ai/docs/predictions/choose-endpoint-type (read 2026-11-27)
+MAX_BODY = 1_500_000
+ANSWER_SECONDS = 30
+STOP_SECONDS = 25
+MAX_WAITING = 100  # who comes while so many wait for an answer is told to come back
 
 log = logging.getLogger("serving")
 
 
-class ModelError(Exception):
-    """The model cannot be served; the message says why and what to do."""
+class Problem(BaseModel):
+    """One thing that is wrong with a request."""
+
+    instance: int | None = None
+    field: str | None = None
+    problem: str
 
 
-class RequestError(Exception):
-    """The model cannot answer the request; the message names the instance and the input."""
+class Refusal(BaseModel):
+    """Why there is no prediction."""
+
+    error: str
+    problems: list[Problem] = []
+
+
+class Health(BaseModel):
+    """Which model answers."""
+
+    status: str
+    model_version: str
+
+
+class Refused(Exception):
+    """A request that gets no prediction, with the status of its answer."""
+
+    def __init__(self, status: int, error: str):
+        self.status, self.error = status, error
+        super().__init__(error)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where the model lies and where the server listens."""
+    """Where the model lies, where the server listens, and how patient it is."""
 
     storage_uri: str
     port: int
     health_route: str
     predict_route: str
+    host: str
+    poll_seconds: float
+    body_seconds: float
 
 
 def read_settings(environment: dict[str, str]) -> Settings:
-    """Return the settings that Vertex AI passes by environment variables."""
+    """Return the settings that environment variables pass. Raises PackageError."""
     uri = environment.get("AIP_STORAGE_URI", "")
     if not uri:
-        raise ModelError(
-            f"AIP_STORAGE_URI is not set. Name the folder that holds {MODEL_FILE}: gs://… or local."
-        )
+        raise PackageError("AIP_STORAGE_URI is not set. Name a package's folder: gs://… or local.")
     port = environment.get("AIP_HTTP_PORT", "8080")
     if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ModelError(f"AIP_HTTP_PORT must be a port, from 1 to 65535, not {port!r}.")
+        raise PackageError(f"AIP_HTTP_PORT must be a port, from 1 to 65535, not {port!r}.")
     return Settings(
         storage_uri=uri,
         port=int(port),
         health_route=environment.get("AIP_HEALTH_ROUTE", "/health"),
         predict_route=environment.get("AIP_PREDICT_ROUTE", "/predict"),
+        host=environment.get("CHURNLAB_HOST", "0.0.0.0"),
+        poll_seconds=seconds(environment, "CHURNLAB_POLL_SECONDS", 30),
+        body_seconds=seconds(environment, "CHURNLAB_BODY_SECONDS", 10),
     )
 
 
-def read_model(storage_uri: str) -> bytes:
-    """Read model.onnx from the folder, gs:// or local."""
-    uri = storage_uri if "://" in storage_uri else os.path.abspath(storage_uri)
-    if uri.startswith("gs://") and "retry_limit_seconds=" not in uri:
-        uri += f"{'&' if '?' in uri else '?'}retry_limit_seconds={PATIENCE}"
+def seconds(environment: dict[str, str], name: str, default: float) -> float:
+    """Return a variable's positive number of seconds. Raises PackageError."""
+    text = environment.get(name, str(default))
     try:
-        filesystem, folder = fs.FileSystem.from_uri(uri)
-        with filesystem.open_input_file(f"{folder.rstrip('/')}/{MODEL_FILE}") as file:
-            return file.read()
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"Cannot read {MODEL_FILE} in {storage_uri}: {error}. Does the folder hold it, and may "
-            "the account of this server read it?"
-        ) from error
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 86_400:
+        raise PackageError(f"{name} must be seconds, above 0 and below a day, not {text!r}.")
+    return value
 
 
-class Model:
-    """A model in the ONNX format that answers lists of instances."""
+class JsonLines(logging.Formatter):
+    """One JSON object a line, with the names that Cloud Logging reads."""
 
-    def __init__(self, content: bytes):
-        try:
-            self.session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors have no common class of their own
-            raise ModelError(f"onnxruntime cannot load {MODEL_FILE}: {error}") from error
-        self.inputs = self.session.get_inputs()
-        self.outputs = [output.name for output in self.session.get_outputs()]
-        for declared in self.inputs:
-            if declared.type not in TYPES:
-                raise ModelError(
-                    f"The model's input {declared.name!r} is a {declared.type}; this server passes "
-                    f"{', '.join(TYPES)}. Convert the model with such inputs."
-                )
-
-    def predict(self, instances: list) -> list[dict]:
-        """Return an object of outputs for each instance; raise RequestError for bad ones."""
-        rows = [self._row(number, instance) for number, instance in enumerate(instances)]
-        if not rows:
-            return []
-        feeds = {
-            declared.name: self._column(declared, [row[declared.name] for row in rows])
-            for declared in self.inputs
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as a line; ``facts`` of the call become fields of their own."""
+        line = {
+            "severity": record.levelname,
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "logger": record.name,
+            "message": record.getMessage(),
         }
+        line |= getattr(record, "facts", {})
+        if record.exc_info:
+            line["stack_trace"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def log_as_json() -> None:
+    """Send everything that is logged to standard output, a JSON object a line."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+class Serving:
+    """Who answers now. A request keeps the champion it began with."""
+
+    def __init__(self, champion: Champion):
+        self.champion = champion
+        self.waiting = 0
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Count who waits for an answer. Raises Refused if there are too many."""
+        if self.waiting >= MAX_WAITING:
+            raise Refused(503, f"{MAX_WAITING} requests wait already. Come back.")
+        self.waiting += 1
         try:
-            results = self.session.run(None, feeds)
-        except Exception as error:  # what the graph itself refuses, a shape for instance
-            raise RequestError(f"The model refuses these instances: {error}") from error
-        rows = zip(*(plain(result) for result in results), strict=True)
-        return [dict(zip(self.outputs, row, strict=True)) for row in rows]
+            yield
+        finally:
+            self.waiting -= 1
 
-    def _row(self, number: int, instance: object) -> dict:
-        """Return an instance as an object that has every input of the model."""
-        names = [declared.name for declared in self.inputs]
-        if isinstance(instance, list):
-            if len(names) == 1:
-                return {names[0]: instance}
-            if len(instance) != len(names):
-                raise RequestError(
-                    f"instance {number} has {len(instance)} values; the model takes {len(names)}: "
-                    f"{', '.join(names)}"
-                )
-            return dict(zip(names, instance, strict=True))
-        if not isinstance(instance, dict):
-            raise RequestError(f"instance {number} must be an object or an array, not {instance!r}")
-        missing = [name for name in names if name not in instance]
-        if missing:
-            raise RequestError(f"instance {number} lacks {', '.join(missing)}")
-        return instance
-
-    @staticmethod
-    def _column(declared: onnxruntime.NodeArg, values: list) -> np.ndarray:
-        """Return the values of one input as the array that the model declares."""
-        width = declared.shape[1] if len(declared.shape) > 1 else None
-        for number, value in enumerate(values):
-            items = value if isinstance(value, list) else [value]
-            if isinstance(width, int) and len(items) != width:
-                raise RequestError(
-                    f"instance {number}: {declared.name!r} takes {width} values, not {len(items)}"
-                )
-            for item in items:
-                check_value(number, declared, item)
-        try:
-            array = np.array(values, dtype=TYPES[declared.type])
-        except (ValueError, OverflowError) as error:  # of unlike lengths, or too large
-            raise RequestError(f"{declared.name!r}: {error}") from error
-        return array.reshape(len(values), -1) if len(declared.shape) > 1 else array.reshape(-1)
+    async def follow(self, settings: Settings) -> None:
+        """Look for a new champion again and again; a broken one is reported and left alone."""
+        said = ""
+        while True:
+            await asyncio.sleep(settings.poll_seconds)
+            try:
+                folder = await run_in_threadpool(find_package, settings.storage_uri)
+                if folder != self.champion.folder:
+                    before = self.champion.version
+                    self.champion = await run_in_threadpool(read_champion, folder)
+                    facts = {"before": before, "model_version": self.champion.version}
+                    log.info("A new champion answers", extra={"facts": facts})
+                said = ""
+            except Exception as error:  # whatever it is, the old champion goes on answering
+                if said != str(error):
+                    said = str(error)
+                    log.error("The former champion goes on answering: %s", error)
 
 
-def check_value(number: int, declared: onnxruntime.NodeArg, value: object) -> None:
-    """Refuse a value of another type than the model declares, before numpy makes one of it."""
-    kind = declared.type
-    if kind == "tensor(string)":
-        good, wanted = isinstance(value, str), "a string"
-    elif kind == "tensor(bool)":
-        good, wanted = isinstance(value, bool), "true or false"
-    else:
-        whole = np.issubdtype(NUMBERS[kind], np.integer)
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-        good = good and math.isfinite(value) and (not whole or float(value).is_integer())
-        wanted = "a whole number" if whole else "a number"
-    if not good:
-        raise RequestError(f"instance {number}: {declared.name!r} must be {wanted}, not {value!r}")
-
-
-def plain(result: object) -> list:
-    """Return a model's output as what JSON can hold; tensors and sequences of maps occur."""
-    if isinstance(result, np.ndarray):
-        return result.tolist()
-    return [
-        {str(key): value for key, value in item.items()} if isinstance(item, dict) else item
-        for item in result
-    ]
-
-
-def read_instances(body: bytes) -> list:
-    """Return the instances of a request's body."""
+async def read_body(request: Request, settings: Settings) -> bytes:
+    """Return a request's body. Raises Refused if it is too large or comes too slowly."""
+    too_large = Refused(413, f"The body has more than {MAX_BODY:,} bytes. Send fewer instances.")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > MAX_BODY:
+        raise too_large
+    body = bytearray()
     try:
-        request = json.loads(body)
-    except ValueError as error:
-        raise RequestError(f"The body is not JSON: {error}") from error
-    instances = request.get("instances") if isinstance(request, dict) else None
-    if not isinstance(instances, list):
-        raise RequestError('The body must be an object with a list: {"instances": […]}')
-    return instances
+        async with asyncio.timeout(settings.body_seconds):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise too_large
+    except TimeoutError:
+        raise Refused(408, f"The body did not arrive within {settings.body_seconds:g} s.") from None
+    return bytes(body)
 
 
-def make_app(model: Model, settings: Settings) -> Starlette:
-    """Return the two routes of the contract."""
+def make_app(serving: Serving, settings: Settings) -> FastAPI:
+    """Return the two routes of the contract, and their OpenAPI."""
 
-    async def health(request: Request) -> JSONResponse:
-        return JSONResponse({"status": "ready"})
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.create_task(serving.follow(settings))
+        yield
+        following.cancel()
 
+    app = FastAPI(title="churn", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    texts = {
+        400: "Instance and field that are wrong",
+        408: "The body came too slowly",
+        413: "The body is too large",
+        503: "Too busy; come back",
+    }
+    refusals = {code: {"model": Refusal, "description": text} for code, text in texts.items()}
+
+    @app.get(settings.health_route)
+    async def health() -> Health:
+        return Health(status="ready", model_version=serving.champion.version)
+
+    @app.post(settings.predict_route, response_model=Predictions, responses=refusals)
     async def predict(request: Request) -> JSONResponse:
+        champion = serving.champion
+        request.state.model_version = champion.version
         try:
-            instances = read_instances(await request.body())
-            # onnxruntime works outside Python's lock: another request can come in meanwhile.
-            return JSONResponse({"predictions": await run_in_threadpool(model.predict, instances)})
+            with serving.place():
+                body = await read_body(request, settings)
+                # onnxruntime works outside Python's lock: another request can come in meanwhile.
+                answer = run_in_threadpool(champion.answer, body)
+                answered = await asyncio.wait_for(answer, ANSWER_SECONDS)
+        except TimeoutError:
+            raise Refused(503, f"No answer within {ANSWER_SECONDS} s. Come back.") from None
         except RequestError as error:
-            return JSONResponse({"error": str(error)}, status_code=400)
+            content = {"error": str(error), "problems": error.problems}
+            return JSONResponse(content, status_code=400)
+        request.state.instances = len(answered["predictions"])
+        return JSONResponse(answered)
 
-    return Starlette(
-        routes=[
-            Route(settings.health_route, health, methods=["GET"]),
-            Route(settings.predict_route, predict, methods=["POST"]),
-        ]
-    )
+    @app.exception_handler(Refused)
+    async def refuse(request: Request, refused: Refused) -> JSONResponse:
+        headers = {"Retry-After": "5"} if refused.status == 503 else {"Connection": "close"}
+        return JSONResponse({"error": refused.error}, refused.status, headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> JSONResponse:
+        return JSONResponse({"error": "The client has gone."}, 400)
+
+    @app.middleware("http")
+    async def log_request(request: Request, call_next):
+        started = time.perf_counter()
+        status = 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            if request.url.path != settings.health_route:
+                log_answer(request, status, time.perf_counter() - started)
+
+    app.openapi = lambda: openapi(app, serving.champion, settings)
+    return app
+
+
+def log_answer(request: Request, status: int, seconds: float) -> None:
+    """Log a request: how it went, and nothing of what it says about customers."""
+    facts = {
+        "httpRequest": {
+            "requestMethod": request.method,
+            "requestUrl": request.url.path,
+            "status": status,
+            "latency": f"{seconds:.6f}s",
+        },
+        "trace": request.headers.get("x-cloud-trace-context", "")[:100],
+    }
+    facts |= {
+        name: getattr(request.state, name)
+        for name in ("model_version", "instances")
+        if hasattr(request.state, name)
+    }
+    level = logging.INFO if status < 500 else logging.ERROR
+    log.log(level, "%s %s", request.method, status, extra={"facts": facts})
+
+
+def openapi(app: FastAPI, champion: Champion, settings: Settings) -> dict:
+    """Return the OpenAPI, with the columns and values of the model that answers now."""
+    schema = get_openapi(title=app.title, version=champion.version, routes=app.routes)
+    request = champion.request.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema["components"]["schemas"] |= request.pop("$defs") | {"Instances": request}
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Instances"}}}
+    operation = schema["paths"][settings.predict_route]["post"]
+    operation["requestBody"] = {"required": True, "content": content}
+    return schema
 
 
 def main() -> None:
-    """Load the model, then listen: who can connect gets predictions."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    """Load the champion, then listen: who can connect gets predictions."""
+    log_as_json()
     try:
         settings = read_settings(dict(os.environ))
-        model = Model(read_model(settings.storage_uri))
-    except ModelError as error:
+        champion = read_champion(find_package(settings.storage_uri))
+    except PackageError as error:
         sys.exit(f"error: {error}")
-    log.info("Serving %s/%s", settings.storage_uri.rstrip("/"), MODEL_FILE)
-    uvicorn.run(make_app(model, settings), host="0.0.0.0", port=settings.port, log_level="info")
+    facts = {"model_version": champion.version, "package": champion.folder}
+    log.info("Serving", extra={"facts": facts})
+    uvicorn.run(
+        make_app(Serving(champion), settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
 
 
 if __name__ == "__main__":
