@@ -4,24 +4,23 @@
 import argparse
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
-from churn.attribution import PathAttribution
+from churn.attribution import explainer
 from churn.contract import (
     check_share,
     clean,
     judge,
     read_raw,
 )
-from churn.features import FEATURES
-from churn.forest import Forest, as_numbers, forest_nodes, model_columns
+from churn.forest import Forest, as_numbers
 from churn.lake import (
     check_lake,
     join_uri,
 )
 from churn.metrics import decision_column
-from churn.programs import ModelError, run_program
-from churn.registry import registered_model, unreadable_model
+from churn.programs import run_program
+from churn.reasons import reasons_of
+from churn.registry import registered_forest, registered_model
 from churn.runs import check_pipeline_id, close_run
 from churn.tables import (
     dataset_root,
@@ -32,48 +31,29 @@ from churn.tables import (
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-
-def read_forest(entry: dict, lake: str) -> tuple[pd.DataFrame, dict[str, list[str]]]:
-    """Return nodes and columns of a registered model.
-
-    Raises ModelError if they can't be read, or if it saw other columns than today's.
-    """
-    uri = join_uri(lake, entry["model_uri"])
-    try:
-        nodes, columns = forest_nodes(uri), model_columns(uri)
-    except (OSError, ValueError, KeyError) as error:
-        raise unreadable_model(entry, lake, error) from None
-    if tuple(columns) != FEATURES:
-        raise ModelError(f"The model at {uri} saw other columns. Train again.")
-    return nodes, columns
+SCORED = (
+    "customer_id STRING, churn_probability DOUBLE, feature ARRAY<STRING>, "
+    "contribution ARRAY<DOUBLE>, raises ARRAY<STRING>, lowers ARRAY<STRING>"
+)
 
 
-def largest(contributions: np.ndarray, count: int) -> dict[str, list]:
-    """Return names and values of the ``count`` largest contributions of each row, by size."""
-    order = np.argsort(-np.abs(contributions), axis=1, kind="stable")[:, :count]
-    values = np.take_along_axis(contributions, order, axis=1)
-    return {"names": np.array(FEATURES)[order].tolist(), "moves": values.tolist()}
-
-
-SCORED = "customer_id STRING, churn_probability DOUBLE, names ARRAY<STRING>, moves ARRAY<DOUBLE>"
-
-
-def score(spark: SparkSession, customers: DataFrame, model: tuple, count: int) -> DataFrame:
-    """Return customer_id, churn_probability, ``reasons`` (feature, contribution): one pass."""
-    shared = spark.sparkContext.broadcast(model)
+def score(spark: SparkSession, customers: DataFrame, model: tuple, how: tuple) -> DataFrame:
+    """Return customers with probability and reasons; ``how`` is method and count."""
+    shared = spark.sparkContext.broadcast((*model, *how))
 
     def score_batches(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        nodes, columns = shared.value
+        nodes, columns, method, count = shared.value
         forest = Forest(nodes, columns)
-        path = PathAttribution(forest)
+        explain = explainer(method, forest)
         for batch in batches:
             x = as_numbers(batch, columns)
             scored = batch[["customer_id"]].assign(churn_probability=forest.probability(x))
-            yield scored.assign(**largest(path.contributions(x), count))
+            moves = explain.contributions(x)
+            yield scored.join(reasons_of(batch, list(columns), moves, count))
 
-    pairs = F.arrays_zip(F.col("names").alias("feature"), F.col("moves").alias("contribution"))
     scored = customers.mapInPandas(score_batches, SCORED)
-    return scored.select("customer_id", "churn_probability", pairs.alias("reasons"))
+    reasons = F.arrays_zip("feature", "contribution").alias("reasons")
+    return scored.select("customer_id", "churn_probability", reasons, "raises", "lowers")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -113,6 +93,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="reasons to give for each customer (default: %(default)s)",
     )
     parser.add_argument(
+        "--method",
+        type=str,
+        default="shap",
+        help="how reasons are found: shap (exact Shapley values) or path (faster, biased) (default: %(default)s)",
+    )
+    parser.add_argument(
         "--max-quarantined",
         type=float,
         default=0.05,
@@ -130,6 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
     customers = options.customers
     model_version = options.model_version
     reasons = options.reasons
+    method = options.method
     max_quarantined = options.max_quarantined
 
     # Scoring needs less of Spark ML than training did.
@@ -163,17 +150,31 @@ def main(arguments: list[str] | None = None) -> None:
     totals = judged.agg(F.count("*").alias("rows"), F.count("reason").alias("quarantined")).first()
     check_share(totals["rows"], totals["quarantined"], max_quarantined, customers, judged)
 
-    nodes, columns = read_forest(entry, lake)
+    # Which forest is the champion's?
+    nodes, columns = registered_forest(entry, lake)
+    forest = Forest(nodes, columns)
+
+    # Why this customer?
+    # "You are at risk, says the computer" is no reason to call anybody. A reason is a column with
+    # what it contributes: how far it moves this customer's probability away from the average. The
+    # contributions of all columns add up to the difference. There are two ways to find them, and
+    # module 14 opens both: Shapley values, which treat all columns alike, and the moves along each
+    # tree's path, which are faster and have a bias.
+    explainer(method, forest)
 
     # Probability, decision and reasons of each customer stand in one row, with the version that
     # answered:
-    scored = score(spark, clean(judged, labelled=False), (nodes, columns), reasons)
+    scored = score(spark, clean(judged, labelled=False), (nodes, columns), (method, reasons))
     predictions = scored.select(
         F.lit(entry["model_version"]).alias("model_version"),
         "customer_id",
         "churn_probability",
         decision_column(entry["threshold"]).alias("prediction"),
+        F.lit(forest.base).alias("base_probability"),
+        F.lit(method).alias("attribution"),
         "reasons",
+        "raises",
+        "lowers",
     )
 
     # Write
@@ -200,7 +201,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     # The last line of the job's log says what the run took.
     facts = {"source": customers, "customers_run": waiting_run}
-    facts |= {"model_version": entry["model_version"]}
+    facts |= {"model_version": entry["model_version"], "attribution": method}
     facts |= totals.asDict() | summary.get
     print(close_run(spark, "scoring", lake, pipeline_id, **facts), flush=True)
 

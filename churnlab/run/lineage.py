@@ -14,6 +14,7 @@ NOTEBOOKS = {
     "training": "04-model-training",
     "tuning": "05-hyperparameter-tuning",
     "scoring": "06-batch-scoring",
+    "explain": "14-explain",
     "packaging": "17-online-serving",
 }
 

@@ -34,6 +34,7 @@ STANDS_ON = {
     "09-training-pipeline": "02-customer-data",
     "12-scoring-dag": "06-batch-scoring",
     "13-scale": "02-customer-data",
+    "14-explain": "06-batch-scoring",
     "15-registry-and-gate": "06-batch-scoring",
     "16-monitoring": "06-batch-scoring",
     "17-online-serving": "06-batch-scoring",

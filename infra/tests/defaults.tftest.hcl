@@ -142,7 +142,7 @@ run "nothing_is_public_nothing_bills_while_it_waits_and_data_is_kept" {
 
   assert {
     condition = length(setsubtract(
-      ["batch_scoring.py", "churn.zip", "hyperparameter_tuning.py", "model_training.py", "preprocessing.py"],
+      ["batch_scoring.py", "churn.zip", "explain.py", "hyperparameter_tuning.py", "model_training.py", "preprocessing.py"],
       keys(google_storage_bucket_object.scripts),
     )) == 0
     error_message = "A step's script is not uploaded."

@@ -1,4 +1,4 @@
-# Generated from notebooks/06-batch-scoring.ipynb by `make export`; do not edit.
+# Generated from notebooks/14-explain.ipynb by `make export`; do not edit.
 """The contribution of each column to a customer's probability, which add up to it: by Shapley
 values, or by the moves along each tree's path.
 """

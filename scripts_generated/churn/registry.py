@@ -7,6 +7,9 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+import pandas as pd
+from churn.features import FEATURES
+from churn.forest import forest_nodes, model_columns
 from churn.lake import delete_folder, join_uri, names_below, write_text
 from churn.metrics import (
     curve_points,
@@ -351,3 +354,18 @@ def load_model(entry: dict, lake: str) -> PipelineModel:
         return PipelineModel.load(join_uri(lake, entry["model_uri"]))
     except Exception as error:  # Spark's own errors differ by what is damaged
         raise unreadable_model(entry, lake, error) from None
+
+
+def registered_forest(entry: dict, lake: str) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """Return nodes and columns of a registered forest.
+
+    Raises ModelError if its files are missing or damaged, or if it saw other columns than today's.
+    """
+    uri = join_uri(lake, entry["model_uri"])
+    try:
+        nodes, columns = forest_nodes(uri), model_columns(uri)
+    except (OSError, ValueError, KeyError) as error:
+        raise unreadable_model(entry, lake, error) from None
+    if tuple(columns) != FEATURES:
+        raise ModelError(f"The model at {uri} saw other columns. Train again.")
+    return nodes, columns

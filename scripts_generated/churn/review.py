@@ -57,6 +57,12 @@ def as_frame(answer: pa.Table) -> pd.DataFrame:
     return frame
 
 
+def shared_schema(parts: list) -> pa.Schema:
+    """Return the columns of all parts of a table; one that came later is NULL in earlier parts."""
+    columns = pa.unify_schemas([part.schema for part in parts])
+    return pa.schema([column.with_nullable(True) for column in columns])
+
+
 def ask(dataset: str, sql: str) -> pa.Table:
     """Return the answer of a BigQuery SQL query over a dataset's tables. Raises StepError."""
     if dataset.startswith("bigquery://"):
@@ -76,7 +82,7 @@ def ask(dataset: str, sql: str) -> pa.Table:
         folders = finished_attempts(dataset, table)
         parts = [ds.dataset(path, filesystem=files) for files, path in map(filesystem, folders)]
         if parts:
-            connection.register(table, ds.dataset(parts))
+            connection.register(table, ds.dataset(parts, schema=shared_schema(parts)))
     return whole_numbers(connection.sql(query).to_arrow_table())
 
 

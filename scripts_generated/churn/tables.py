@@ -59,7 +59,10 @@ TABLES = {
     "cross_validated_average_precision DOUBLE, changed_by STRING, reason STRING, "
     "evidence STRING, decision BIGINT",
     "batch_predictions": "model_version STRING, customer_id STRING, churn_probability DOUBLE, "
-    "prediction STRING, reasons ARRAY<STRUCT<feature: STRING, contribution: DOUBLE>>",
+    "prediction STRING, reasons ARRAY<STRUCT<feature: STRING, contribution: DOUBLE>>, "
+    "raises ARRAY<STRING>, lowers ARRAY<STRING>, base_probability DOUBLE, attribution STRING",
+    "model_explanations": "model_version STRING, explanation STRING, feature STRING, value STRING, "
+    "estimate DOUBLE, low DOUBLE, high DOUBLE",
     "drift_metrics": "model_version STRING, feature STRING, statistic STRING, value DOUBLE, "
     "threshold DOUBLE, alarm STRING",
     "crime_counts": "primary_type STRING, month INT, incidents BIGINT, arrest_rate DOUBLE",

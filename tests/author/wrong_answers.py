@@ -249,6 +249,47 @@ WRONG_ANSWERS = [
         'partial.replace(target)\n    (folder / "log").touch()',
         "more than the pointer",
     ),
+    # 14
+    (
+        "shapley by hand",
+        "told = frozenset(order[:place])",
+        "told = frozenset()",
+        "they add up to",
+    ),
+    ("shapley by hand", "permutations(columns))", "[tuple(columns)])", "the order decides"),
+    (
+        "shapley by hand",
+        "value(told | {column}) - value(told)",
+        "value(told | {column})",
+        "changes no answer",
+    ),
+    ("shuffle one column", "x.copy()", "x", "shuffle a copy"),
+    (
+        "shuffle one column",
+        "dice.permutation(x[:, column])",
+        "dice.choice(x[:, column], len(x))",
+        "change their owners only",
+    ),
+    (
+        "shuffle one column",
+        "shuffled[:, column] = dice.permutation(x[:, column])",
+        "shuffled = dice.permutation(x)",
+        "another column changed",
+    ),
+    ("shuffle one column", "whole - score(shuffled)", "score(shuffled) - whole", "is positive"),
+    (
+        "from single reasons to the whole",
+        'F.sum(F.abs("contribution"))',
+        'F.abs(F.sum("contribution"))',
+        "cancel out",
+    ),
+    (
+        "from single reasons to the whole",
+        'F.sum(F.abs("contribution")) / customers',
+        'F.avg(F.abs("contribution"))',
+        "divide by all customers",
+    ),
+    ("from single reasons to the whole", 'F.desc("size"), "feature"', '"feature"', "another order"),
     # 15
     ("costs with the right signs", "missed * lost", "-missed * lost", "check the sign"),
     ("costs with the right signs", " + offer * sum(called)", "", "whoever they save"),

@@ -15,7 +15,7 @@ from churnlab import paths
 IMAGES = paths.INFRA / "images"
 NAMES = ["batch", "serving"]
 STEPS = ["preprocessing", "model_training", "hyperparameter_tuning", "batch_scoring"]
-STEPS += ["online_serving"]
+STEPS += ["explain", "online_serving"]
 SERVED = ("forest", "attribution", "programs", "lake")  # modules of the library in the server
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from churn.lake import (
@@ -35,6 +36,7 @@ from churn.tables import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -426,12 +428,29 @@ def reviewed(spark, tmp_path_factory):
     dataset = str(tmp_path_factory.mktemp("review") / "churn")
     schema = TABLES["batch_predictions"]
     reasons = [("contract", 0.25), ("tenure", -0.125)]
+    said = (["month-to-month contract"], ["customer for 70 months"], 0.25, "shap")
     march = [("m-1", "c-1", 0.75, "yes", reasons), ("m-1", "c-2", 0.25, "no", reasons[:1])]
-    april = [("m-1", "c-1", 0.5, "no", [])]
+    march = [(*row, *said) for row in march]
+    april = [("m-1", "c-1", 0.5, "no", [], [], [], 0.25, "path")]
     for run, rows in {"march": march, "april": april}.items():
         frame = spark.createDataFrame(rows, schema).coalesce(1)
         write_table(frame, dataset, "batch_predictions", run, "scoring")
     return dataset
+
+
+def test_a_column_that_came_later_is_null_in_the_rows_of_earlier_runs(spark, tmp_path):
+    dataset = str(tmp_path / "churn")
+    write_table([("THEFT", 1, 2, 0.5)], dataset, "crime_counts", "early", "counting")
+    [early] = Path(dataset).glob("crime_counts/pipeline_id=early/**/*.parquet")
+    table = pq.read_table(early)
+    pq.write_table(table.drop_columns(["arrest_rate"]), early)
+    later = spark.createDataFrame(
+        [("THEFT", 2, 3)], "primary_type STRING, month INT, incidents LONG"
+    )
+    later = later.withColumn("arrest_rate", F.lit(0.25))
+    write_table(later, dataset, "crime_counts", "later", "counting")
+    answer = review(dataset, "SELECT month, arrest_rate FROM crime_counts ORDER BY month")
+    assert answer["arrest_rate"].isna().tolist() == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -452,6 +471,10 @@ def reviewed(spark, tmp_path_factory):
             "WHERE pipeline_id = 'march' ORDER BY customer_id",
             [["c-1", 2], ["c-2", 1]],
         ),
+        (
+            "SELECT word, COUNT(*) FROM batch_predictions, UNNEST(lowers) AS word GROUP BY 1",
+            [["customer for 70 months", 2]],
+        ),
         ("SELECT IFNULL(SAFE_DIVIDE(COUNT(*), 0), -1.0) FROM batch_predictions", [[-1.0]]),
         (
             "SELECT customer_id, churn_probability FROM batch_predictions QUALIFY "
@@ -466,12 +489,22 @@ def reviewed(spark, tmp_path_factory):
             [[True, True, 0]],
         ),
         (
-            "SELECT * EXCEPT (reasons, pipeline_execution_ts, step) FROM batch_predictions "
+            "SELECT * EXCEPT (reasons, raises, lowers, base_probability, pipeline_execution_ts, "
+            "step) FROM batch_predictions "
             "WHERE pipeline_id = 'april'",
-            [["m-1", "c-1", 0.5, "no", "april"]],
+            [["m-1", "c-1", 0.5, "no", "path", "april"]],
         ),
     ],
-    ids=["COUNTIF", "UNNEST", "ARRAY_LENGTH", "SAFE_DIVIDE", "QUALIFY", "timestamps", "EXCEPT"],
+    ids=[
+        "COUNTIF",
+        "UNNEST",
+        "ARRAY_LENGTH",
+        "words",
+        "SAFE_DIVIDE",
+        "QUALIFY",
+        "timestamps",
+        "EXCEPT",
+    ],
 )
 def test_review_sql_is_bigquery_s_dialect(reviewed, sql, answer):
     assert review(reviewed, sql).values.tolist() == answer

@@ -10,6 +10,7 @@ from tests.course import NAMES
 GROUPS = dict.fromkeys(("01", "07", "08", "10", "11", "13"), "basics") | {
     "09": "cloud",
     "12": "cloud",
+    "14": "cloud",
     "17": "cloud",
 }
 

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from churn.contract import CATEGORIES
+from churn.features import FEATURES
 from churn.programs import DataContractError, ModelError, StepError, TableNotFoundError
 from churn.registry import best_candidate, promote
 from churn.review import review
@@ -70,7 +72,7 @@ def contents(spark, lake: Path, run: str, name: str) -> list[tuple]:
 @pytest.fixture(scope="module")
 def step(spark):
     """Run a step as its script does, in the session of the tests, which the step must not stop."""
-    for file in ("churn.zip", "batch_scoring.py"):  # what Python workers import
+    for file in ("churn.zip", "batch_scoring.py", "explain.py"):  # what Python workers import
         spark.sparkContext.addPyFile(str(paths.SCRIPTS / file))
 
     def run(name: str, lake, pipeline_id: str, *options: str) -> None:
@@ -436,6 +438,46 @@ def test_customers_that_can_t_be_scored_leave_every_table_as_it_was(step, chain,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("method", ["shap", "path"])
+def test_reasons_add_up_from_their_base_and_say_what_raises_and_what_lowers(
+    spark, step, chain, method
+):
+    step("batch_scoring", chain, "run-m", "--reasons", "19", "--method", method)
+    for row in read_table(spark, tables(chain), "batch_predictions", "run-m").collect():
+        moves = [reason["contribution"] for reason in row["reasons"]]
+        total = row["base_probability"] + sum(moves)
+        assert total == pytest.approx(row["churn_probability"], abs=1e-9)
+        assert len(row["raises"]) == sum(move > 0 for move in moves)
+        assert len(row["lowers"]) == sum(move < 0 for move in moves)
+        assert row["attribution"] == method
+
+
+@pytest.mark.slow
+def test_a_method_of_reasons_that_nobody_knows_leaves_every_table_as_it_was(step, chain):
+    before = snapshot(chain)
+    with pytest.raises(StepError, match="no method 'lime' of attribution"):
+        step("batch_scoring", chain, "run-a", "--method", "lime")
+    assert snapshot(chain) == before
+
+
+@pytest.mark.slow
+def test_a_model_is_explained_column_by_column_with_intervals_around_the_means(spark, step, chain):
+    step("explain", chain, "run-a", "--repeats", "2", "--points", "3")
+    rows = read_table(spark, tables(chain), "model_explanations", "run-a").collect()
+    kinds = ("impurity", "permutation", "mean contribution")
+    found = {(row["explanation"], row["feature"]) for row in rows}
+    assert {(kind, name) for kind in kinds for name in FEATURES} <= found
+    bounded = [row for row in rows if row["low"] is not None]
+    assert len(bounded) > 60
+    intervals = [row for row in bounded if row["explanation"] != "partial dependence"]
+    assert all(row["low"] <= row["estimate"] <= row["high"] for row in intervals)
+    shares = [row["estimate"] for row in rows if row["explanation"] == "impurity"]
+    assert sum(shares) == pytest.approx(1)
+    tried = {row["value"] for row in rows if row["feature"] == "contract"} - {None}
+    assert tried == set(CATEGORIES["contract"])
+
+
+@pytest.mark.slow
 def test_scoring_with_a_version_that_nobody_registered_says_so(step, chain):
     with pytest.raises(ModelError, match="has no model 'run-x-training'"):
         step("batch_scoring", chain, "run-b", "--model-version", "run-x-training")
@@ -474,6 +516,7 @@ def test_a_corrupt_model_directory_is_named_and_nothing_is_written(step, chain):
 SCRIPTS = {
     "batch_scoring": ("--reasons", "some"),
     "customer_data": ("--rows", "many"),
+    "explain": ("--repeats", "few"),
     "hyperparameter_tuning": ("--quick", "maybe"),
     "model_training": ("--num-trees", "2.5"),
     "preprocessing": ("--max-quarantined", "few"),

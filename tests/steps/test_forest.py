@@ -1,6 +1,8 @@
 """One forest, read three ways: our arrays, Spark's own transform, and as prefixes of itself."""
 
 import inspect
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,9 +14,12 @@ from churn.folds import cross_validate
 from churn.forest import as_numbers, forest_nodes, load_forest, model_columns
 from churn.metrics import score_bins, with_probability
 from churn.programs import ModelError
+from churn.registry import registered_forest
 from pyspark.ml import PipelineModel
 from pyspark.ml.classification import RandomForestClassifier
 from pyspark.sql import functions as F
+
+from churnlab import paths
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("steps")]
 
@@ -110,23 +115,28 @@ def test_a_tree_of_one_leaf_is_a_forest_too(spark, rows, tmp_path, method):
     assert not method(forest).contributions(anybody).any()
 
 
-def test_the_largest_contributions_up_or_down_are_the_reasons():
-    from batch_scoring import largest
-
-    moves = np.zeros((1, len(FEATURES)))
-    moves[0, FEATURES.index("tenure")] = -0.3
-    moves[0, FEATURES.index("contract")] = 0.2
-    assert largest(moves, 2) == {"names": [["tenure", "contract"]], "moves": [[-0.3, 0.2]]}
+def test_contributions_are_those_of_the_package_shap(scored, model_uri, tmp_path):
+    """shap reads no sets of values: the program beside this file makes thresholds of them."""
+    python = paths.INFRA_CHECKS / "bin" / "python"
+    if not python.exists():
+        pytest.skip("shap is not here: `make .venv-infra/ready`")
+    forest, x, _ = scored
+    forest_nodes(model_uri).to_json(tmp_path / "nodes.json", orient="records", double_precision=15)
+    np.save(tmp_path / "x.npy", x)
+    program = Path(__file__).with_name("explain_by_shap.py")
+    ran = subprocess.run([python, program, tmp_path], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    theirs = np.load(tmp_path / "shap.npy")
+    assert np.abs(theirs).max() > 0.1
+    np.testing.assert_allclose(TreeShap(forest).contributions(x), theirs, rtol=0, atol=1e-6)
 
 
 def test_a_model_of_other_columns_is_refused(spark, fitted, tmp_path):
-    from batch_scoring import read_forest
-
     indexer, assembler = feature_stages(spark)
     turned = assembler.setInputCols([*AMOUNTS, *indexer.getOutputCols()])
     PipelineModel([indexer, turned, fitted]).save(str(tmp_path / "m"))
     with pytest.raises(ModelError, match=r"saw other columns. Train again"):
-        read_forest({"model_uri": "m"}, str(tmp_path))
+        registered_forest({"model_uri": "m"}, str(tmp_path))
 
 
 def test_columns_and_values_are_the_model_s_own_in_its_order(spark, model_uri):

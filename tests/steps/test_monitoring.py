@@ -57,7 +57,8 @@ def world(spark, tmp_path_factory):
         ids = [row["customerID"] for row in rows]
         churned = [(i, "no" if n % churn_every else "yes") for n, i in enumerate(ids)]
         write(churned, "scoring_outcomes", run, "preprocessing")
-        answers = [(VERSION, i, scores[n % len(scores)], "no", []) for n, i in enumerate(ids)]
+        said = ("no", [], [], [], None, None)  # no reasons
+        answers = [(VERSION, i, scores[n % len(scores)], *said) for n, i in enumerate(ids)]
         answered = spark.createDataFrame(answers, library.tables.TABLES["batch_predictions"])
         write(answered, "batch_predictions", run, "scoring")
         facts = {"source": "scoring_input", "customers_run": run, "model_version": VERSION}

@@ -356,11 +356,14 @@ def test_a_table_with_other_columns_in_another_order_is_written_and_read_by_name
 
 def test_nulls_and_empty_lists_go_in_and_come_back(spark, dataset):
     schema = TABLES["batch_predictions"]
-    given = [("m", "c-1", None, None, []), ("m", "c-2", 0.5, "no", [("tenure", None)])]
+    given = [
+        ("m", "c-1", None, None, [], [], [], None, None),
+        ("m", "c-2", 0.5, "no", [("tenure", None)], ["no tech support"], [], 0.25, "shap"),
+    ]
     rows = spark.createDataFrame(given, schema)
     write_table(rows, dataset, "batch_predictions", "run-a", "scoring")
     found = read_table(spark, dataset, "batch_predictions", "run-a").drop("pipeline_execution_ts")
-    assert sorted(tuple(row)[:5] for row in found.collect()) == given
+    assert sorted(tuple(row)[:9] for row in found.collect()) == given
 
 
 def test_what_is_read_has_the_contract_s_types_and_run(spark, dataset):
