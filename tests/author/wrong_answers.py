@@ -251,14 +251,14 @@ WRONG_ANSWERS = [
     ),
     # 14
     (
-        "shapley by hand",
+        "Shapley by hand",
         "told = frozenset(order[:place])",
         "told = frozenset()",
         "they add up to",
     ),
-    ("shapley by hand", "permutations(columns))", "[tuple(columns)])", "the order decides"),
+    ("Shapley by hand", "permutations(columns))", "[tuple(columns)])", "the order decides"),
     (
-        "shapley by hand",
+        "Shapley by hand",
         "value(told | {column}) - value(told)",
         "value(told | {column})",
         "changes no answer",
