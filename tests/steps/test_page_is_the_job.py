@@ -21,7 +21,7 @@ STEPS = ("preprocessing", "model_training", "hyperparameter_tuning", "batch_scor
 PAGE_DECISION = ("the reader of module 6", "best of its run in cross-validation")
 # What names the run, and so differs between two runs of the same thing.
 RUN_COLUMNS = {"pipeline_id", "pipeline_execution_ts", "model_version", "model_uri", "metrics_uri"}
-RUN_COLUMNS |= {"data_pipeline_id"}
+RUN_COLUMNS |= {"data_pipeline_id", "decision"}
 TABLES = (
     "training_data",
     "scoring_input",
@@ -82,6 +82,9 @@ def rows_of(spark, lake, closing_lines):
         table = library.tables.read_table(spark, root, name, run)
         kept = [column for column in table.columns if column not in RUN_COLUMNS]
         rows = [row.asDict(recursive=True) for row in table.select(*kept).collect()]
+        if name == "model_registry":  # who decides second also archives the first one's champion
+            rows = [row for row in rows if row["stage"] != "archived"]
+            rows = [row | {"step": row["step"].rstrip("0123456789")} for row in rows]
         return sorted(rows, key=order)
 
     return rows_of

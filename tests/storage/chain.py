@@ -10,6 +10,8 @@ STEPS = {
     "hyperparameter_tuning": ["--quick", "true"],
     "batch_scoring": ["--model-version", f"{RUN}-training"],
 }
+# What other scripts write than these steps.
+OF_OTHER_SCRIPTS = {"crime_counts", "model_explanations", "drift_metrics"}
 # What differs between two runs of the same thing.
 OF_A_RUN = {"pipeline_execution_ts", "model_uri", "metrics_uri"}
 

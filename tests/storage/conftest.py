@@ -24,7 +24,8 @@ def need(package_file: str) -> None:
 @pytest.fixture(scope="session")
 def run_step(spark) -> Callable[..., None]:
     """Run a script's main with its arguments in the session of the tests, which it must not stop."""
-    for file in ("churn.zip", "hyperparameter_tuning.py", "batch_scoring.py"):  # for Python workers
+    scripts = ("hyperparameter_tuning.py", "batch_scoring.py", "explain.py")
+    for file in ("churn.zip", *scripts):  # for Python workers
         spark.sparkContext.addPyFile(str(paths.SCRIPTS / file))
 
     def run(step: str, arguments: list[str]) -> None:
@@ -63,6 +64,9 @@ def local_lake(run_step, raw_file, tmp_path_factory) -> str:
         run_step(step, options(step, lake))
     counting = ["--pipeline-id", RUN, "--lake", lake, "--rows", "2000"]
     run_step("spark_notebooks", counting)
+    few = ["--model-version", f"{RUN}-training", "--repeats", "2", "--points", "3"]
+    run_step("explain", options("explain", lake, *few))
+    run_step("monitoring", options("monitoring", lake))
     return lake
 
 

@@ -32,7 +32,7 @@ from churnlab.standins.storage import storage_server
 from tests.quick_spark import QUICK_SETTINGS, UNCOMPILED
 from tests.same_rows import approximately
 from tests.storage.bucket import CONNECTOR, arrow_variables, spark_settings, storage_client
-from tests.storage.chain import RUN, STEPS, options, records
+from tests.storage.chain import OF_OTHER_SCRIPTS, RUN, STEPS, options, records
 from tests.storage.conftest import need
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("storage")]
@@ -199,7 +199,7 @@ def rows(lake: str, table: str) -> list[dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("table", [name for name in TABLES if name != "crime_counts"])
+@pytest.mark.parametrize("table", [name for name in TABLES if name not in OF_OTHER_SCRIPTS])
 def test_a_bucket_holds_the_rows_that_a_local_run_writes(finished, local_lake, table):
     here, there = rows(local_lake, table), rows(LAKE, table)
     assert here

@@ -1,6 +1,8 @@
 """Notebooks 03-06, run once on a cluster by papermill, and what they left there."""
 
+import csv
 import math
+import os
 import random
 import shutil
 from dataclasses import dataclass
@@ -42,6 +44,19 @@ with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
 """
 
 
+def few_customers() -> list[dict[str, str]]:
+    """Return customers, the real ones if they are at hand, and one whose charge is negative."""
+    raw = os.environ.get("CHURNLAB_RAW_CSV")
+    rows = real_customers(Path(raw)) if raw else invented_customers(CUSTOMERS)
+    return [*rows, customer(9999, MonthlyCharges="-1")]
+
+
+def real_customers(raw: Path) -> list[dict[str, str]]:
+    """Return a sample of a file's customers."""
+    with raw.open(newline="") as stream:
+        return random.Random(7).sample(list(csv.DictReader(stream)), CUSTOMERS)
+
+
 def invented_customers(rows: int) -> list[dict[str, str]]:
     """Return customers who leave early in their tenure, and on monthly contracts."""
     dice, customers = random.Random(7), []
@@ -79,7 +94,7 @@ def run_on_a_cluster(folder: Path) -> OnACluster:
     for place in (machine.code, machine.lake, machine.notebooks):
         place.mkdir(parents=True)
     shutil.copy(paths.SCRIPTS / "churn.zip", machine.code)
-    write_raw(machine.lake, invented_customers(CUSTOMERS))
+    write_raw(machine.lake, few_customers())
     with spark_cluster(folder / "cluster", [*checkout(), machine.folder, machine.code]) as master:
         machine.prepare(master)
         for name, parameters in PARAMETERS.items():  # byte for byte those of the checkout
