@@ -138,7 +138,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="a registered version, or the champion (default: %(default)s)",
     )
     parser.add_argument(
-        "--customers",
+        "--sample-size",
         type=int,
         default=2000,
         help="test customers to explain with, at most (default: %(default)s)",
@@ -165,7 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
     lake = options.lake
     dataset = options.dataset
     model_version = options.model_version
-    customers = options.customers
+    sample_size = options.sample_size
     repeats = options.repeats
     points = options.points
     seed = options.seed
@@ -183,11 +183,11 @@ def main(arguments: list[str] | None = None) -> None:
     nodes, columns = registered_forest(entry, lake)
     forest = Forest(nodes, columns)
 
-    # The sample is bounded by customers, so it fits into a task however large the table is. The
+    # The sample is bounded by sample_size, so it fits into a task however large the table is. The
     # order is that of a hash, the same in every run.
     known = read_table(spark, tables, "training_data", entry["data_pipeline_id"])
     unseen = known.where("split = 'test'")
-    sample = unseen.orderBy(F.xxhash64("customer_id"), "customer_id").limit(customers).toPandas()
+    sample = unseen.orderBy(F.xxhash64("customer_id"), "customer_id").limit(sample_size).toPandas()
     x, churned = as_numbers(sample, columns), (sample["churn"] == "yes").to_numpy()
     if churned.all() or not churned.any():
         raise StepError(f"Explaining needs churners and others: {len(sample)} customers are alike.")
