@@ -5,7 +5,7 @@ import argparse
 from collections.abc import Iterator
 
 import pandas as pd
-from churn.attribution import explainer
+from churn.attribution import check_method, explainer
 from churn.contract import (
     check_share,
     clean,
@@ -160,7 +160,7 @@ def main(arguments: list[str] | None = None) -> None:
     # contributions of all columns add up to the difference. There are two ways to find them, and
     # module 14 opens both: Shapley values, which treat all columns alike, and the moves along each
     # tree's path, which are faster and have a bias.
-    explainer(method, forest)
+    check_method(method)
 
     # Probability, decision and reasons of each customer stand in one row, with the version that
     # answered:

@@ -8,10 +8,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
-from churn.forest import forest_nodes, model_columns
 from churn.lake import (
     check_lake,
-    join_uri,
 )
 from churn.onnx_forest import (
     answers,
@@ -30,23 +28,13 @@ from churn.packages import (
     write_package,
 )
 from churn.programs import run_program
-from churn.registry import load_model, registered_model, unreadable_model
+from churn.registry import load_model, read_forest, registered_model
 from churn.runs import check_pipeline_id, close_run, library_tree
 from churn.tables import (
     dataset_root,
     read_table,
 )
 from pyspark.sql import SparkSession
-
-
-def read_forest(entry: dict, lake: str) -> tuple[pd.DataFrame, dict[str, list[str]]]:
-    """Return nodes and columns of a registered model. Raises ModelError if they can't be read."""
-    uri = join_uri(lake, entry["model_uri"])
-    try:
-        return forest_nodes(uri), model_columns(uri)
-    except (OSError, ValueError, KeyError) as error:
-        raise unreadable_model(entry, lake, error) from None
-
 
 KEPT = ("model_version", "model_uri", "threshold", "data_pipeline_id", "data_fingerprint")
 
@@ -103,7 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
     tables = dataset_root(lake, dataset)
     entry = registered_model(tables, model_version)
 
-    # Files can be missing or damaged, and then the error has to name the version.
+    # Files can be missing or damaged, and then the registry's error names the version.
     nodes, columns = read_forest(entry, lake)
 
     # That is the whole conversion. The champion in one file:

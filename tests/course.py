@@ -152,11 +152,17 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def drawn(raw: Path, count: int) -> list[dict[str, str]]:
+    """Return some of a file's customers, always the same."""
+    with raw.open(newline="") as stream:
+        return random.Random(7).sample(list(csv.DictReader(stream)), count)
+
+
 def sample(raw: Path, folder: Path) -> Path:
     """Write a sample of a file's customers into a folder."""
-    with raw.open(newline="") as stream:
-        header, *rows = list(csv.reader(stream))
-    target = folder / "sample.csv"
+    rows, target = drawn(raw, CUSTOMERS), folder / "sample.csv"
     with target.open("w", newline="") as stream:
-        csv.writer(stream).writerows([header, *random.Random(7).sample(rows, CUSTOMERS)])
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
     return target

@@ -136,8 +136,13 @@ class TreeShap:
 METHODS = {"shap": TreeShap, "path": PathAttribution}
 
 
-def explainer(method: str, forest: Forest) -> TreeShap | PathAttribution:
-    """Return what attributes a forest's probabilities. Raises StepError for an unknown method."""
+def check_method(method: str) -> None:
+    """Raise StepError for a method that nobody knows."""
     if method not in METHODS:
         raise StepError(f"There is no method {method!r} of attribution. Use shap or path.")
+
+
+def explainer(method: str, forest: Forest) -> TreeShap | PathAttribution:
+    """Return what attributes a forest's probabilities. Raises StepError as check_method does."""
+    check_method(method)
     return METHODS[method](forest)

@@ -356,16 +356,22 @@ def load_model(entry: dict, lake: str) -> PipelineModel:
         raise unreadable_model(entry, lake, error) from None
 
 
-def registered_forest(entry: dict, lake: str) -> tuple[pd.DataFrame, dict[str, list[str]]]:
-    """Return nodes and columns of a registered forest.
-
-    Raises ModelError if its files are missing or damaged, or if it saw other columns than today's.
-    """
+def read_forest(entry: dict, lake: str) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """Return nodes and columns of a registered forest. Raises ModelError if they can't be read."""
     uri = join_uri(lake, entry["model_uri"])
     try:
-        nodes, columns = forest_nodes(uri), model_columns(uri)
+        return forest_nodes(uri), model_columns(uri)
     except (OSError, ValueError, KeyError) as error:
         raise unreadable_model(entry, lake, error) from None
+
+
+def registered_forest(entry: dict, lake: str) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """Return nodes and columns of a registered forest that saw today's columns.
+
+    Raises ModelError if it saw others, or as read_forest does.
+    """
+    nodes, columns = read_forest(entry, lake)
     if tuple(columns) != FEATURES:
+        uri = join_uri(lake, entry["model_uri"])
         raise ModelError(f"The model at {uri} saw other columns. Train again.")
     return nodes, columns

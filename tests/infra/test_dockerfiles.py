@@ -16,7 +16,7 @@ IMAGES = paths.INFRA / "images"
 NAMES = ["batch", "serving"]
 STEPS = ["preprocessing", "model_training", "hyperparameter_tuning", "batch_scoring"]
 STEPS += ["explain", "online_serving"]
-SERVED = ("forest", "attribution", "programs", "lake")  # modules of the library in the server
+SERVED = ("forest", "attribution", "reasons", "programs", "lake")  # modules of the library in the server
 
 
 def dockerfile(name: str) -> str:

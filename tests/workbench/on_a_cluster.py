@@ -1,6 +1,5 @@
 """Notebooks 03-06, run once on a cluster by papermill, and what they left there."""
 
-import csv
 import math
 import os
 import random
@@ -13,6 +12,7 @@ from nbformat.v4 import new_code_cell
 
 from churnlab import paths
 from tests.conftest import customer, write_raw
+from tests.course import drawn
 from tests.workbench.cluster import KernelMachine, checkout, spark_cluster
 
 RUN = "on-a-cluster"
@@ -47,14 +47,8 @@ with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
 def few_customers() -> list[dict[str, str]]:
     """Return customers, the real ones if they are at hand, and one whose charge is negative."""
     raw = os.environ.get("CHURNLAB_RAW_CSV")
-    rows = real_customers(Path(raw)) if raw else invented_customers(CUSTOMERS)
+    rows = drawn(Path(raw), CUSTOMERS) if raw else invented_customers(CUSTOMERS)
     return [*rows, customer(9999, MonthlyCharges="-1")]
-
-
-def real_customers(raw: Path) -> list[dict[str, str]]:
-    """Return a sample of a file's customers."""
-    with raw.open(newline="") as stream:
-        return random.Random(7).sample(list(csv.DictReader(stream)), CUSTOMERS)
 
 
 def invented_customers(rows: int) -> list[dict[str, str]]:

@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime
 from churn.attribution import TreeShap
 from churn.forest import Forest
+from churn.reasons import strongest
 from pyarrow import fs
 from pyarrow import parquet as pq
 from pydantic import BaseModel, Field, ValidationError, create_model
@@ -187,7 +188,7 @@ class Champion:
         probabilities = self.probabilities(x)
         count = int(request.parameters.reasons)
         moves = self.attribution.contributions(x) if count else np.zeros_like(x)
-        order = np.argsort(-np.abs(moves), axis=1, kind="stable")[:, :count]
+        order = strongest(moves, count)
         rows = zip(x, probabilities, moves, order, strict=True)
         return {"predictions": [self.prediction(*row) for row in rows]}
 
