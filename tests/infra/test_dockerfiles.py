@@ -16,7 +16,8 @@ IMAGES = paths.INFRA / "images"
 NAMES = ["batch", "serving"]
 STEPS = ["preprocessing", "model_training", "hyperparameter_tuning", "batch_scoring"]
 STEPS += ["explain", "online_serving"]
-SERVED = ("forest", "attribution", "reasons", "programs", "lake")  # modules of the library in the server
+# Modules of the library in the server.
+SERVED = ("forest", "attribution", "reasons", "programs", "lake")
 
 
 def dockerfile(name: str) -> str:
