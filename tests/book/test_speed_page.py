@@ -10,6 +10,8 @@ from benchmarks import reports, serving
 from churnlab import paths
 from tests.book.test_book_extensions import rows
 
+pytestmark = pytest.mark.slow  # Sphinx builds a small book for most of these tests
+
 AROUND = {
     "date": "2026-11-25T11:21:03+00:00",
     "commit": "0123abc",
