@@ -229,13 +229,15 @@ def promote(
     dataset: Annotated[str, typer.Option(help="The dataset of the tables.")] = "churn",
     lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
 ) -> None:
-    """Make a model the champion, the one that scores; the registry keeps who and why."""
+    """Make a model the champion, the one that scores; the registry keeps who and why.
+
+    Servers take it up as well, if it was packaged before.
+    """
     from churnlab.run.promotion import promote as decide
 
     row, run = decide(version, reason, by, lake or paths.lake(), dataset)
-    say(
-        f"{row['model_version']} is the champion, says {row['changed_by']} in run {run}.",
-    )
+    say(f"{row['model_version']} is the champion, says {row['changed_by']} in run {run}.")
+    serve_version(row["model_version"], lake or paths.lake())
 
 
 @app.command()
@@ -245,11 +247,22 @@ def rollback(
     dataset: Annotated[str, typer.Option(help="The dataset of the tables.")] = "churn",
     lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
 ) -> None:
-    """Make the former champion score again; the registry keeps who and why."""
+    """Make the former champion score and answer again; the registry keeps who and why."""
     from churnlab.run.promotion import rollback as go_back
 
     row, run = go_back(reason, by, lake or paths.lake(), dataset)
     say(f"{row['model_version']} is the champion again, says {row['changed_by']} in run {run}.")
+    serve_version(row["model_version"], lake or paths.lake())
+
+
+def serve_version(version: str, lake: str) -> None:
+    """Let servers take up a version's package, and say whether there is one."""
+    from churnlab.run.promotion import serve
+
+    if place := serve(version, lake):
+        say(f"Servers take up its package {place}.")
+    else:
+        say("It has no package, so servers go on as before: `churnlab package` makes one.")
 
 
 @app.command()
@@ -275,7 +288,7 @@ def serve_model(
 ) -> None:
     """Answer requests by the packaged champion, on this machine only; Ctrl-C ends it.
 
-    A new champion is taken up while it runs: `churnlab promote`, then `churnlab package`.
+    A new champion is taken up while it runs: after `churnlab package`, `promote` or `rollback`.
     """
     from churnlab.run.library import library
     from churnlab.standins.serving import serve_in_the_foreground

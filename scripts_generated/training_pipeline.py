@@ -1,6 +1,6 @@
 # Generated from notebooks/09-training-pipeline.ipynb by `make export`; do not edit.
 """Chain the steps into one pipeline with a gate: preprocess, register the data, train, evaluate,
-tune only what is good enough, and promote only what is accepted.
+tune only what is good enough, promote only what is accepted, and package what answers online.
 """
 
 from typing import NamedTuple
@@ -17,8 +17,8 @@ def plan_run(
     pipeline_id: str, attempt: int, lake: str, code_uri: str, dataset: str, raw: str,
     quick_tuning: bool,
 ) -> NamedTuple(
-    "Plan", ending=str, library=list, preprocessing=list, training=list, tuning=list, table=str,
-    metrics=str,
+    "Plan", ending=str, library=list, preprocessing=list, training=list, tuning=list,
+    packaging=list, table=str, metrics=str,
 ):  # fmt: skip
     """Check the run's key; return what the steps take, and how their batches' names end."""
     import re
@@ -36,9 +36,11 @@ def plan_run(
     table = f"{lake}/warehouse/{dataset}/training_data"
     if dataset.startswith("bigquery://"):
         table = f"{dataset.replace('bigquery', 'bq')}.training_data"
-    plan = namedtuple("Plan", "ending library preprocessing training tuning table metrics")
+    steps = {"preprocessing": [*common, "--raw", raw], "training": common, "tuning": tuning}
+    steps |= {"packaging": common}
+    plan = namedtuple("Plan", ["ending", "library", *steps, "table", "metrics"])
     library, metrics = [f"{code_uri}/churn.zip"], f"{lake}/metrics/{pipeline_id}"
-    return plan(ending, library, [*common, "--raw", raw], common, tuning, table, metrics)
+    return plan(ending, library, *steps.values(), table, metrics)
 
 
 @dsl.component(base_image=PYTHON_IMAGE, packages_to_install=["pyarrow==26.0.1"])
@@ -158,17 +160,17 @@ def training_pipeline(spark_batch, register_dataset):
         container_image: str = "",
         kms_key: str = "",
     ):
-        def run_script(script: str, arguments):
+        def run_script(step: str, script: str):
             """Add a task that runs a script; its batch is named by step, run and attempt."""
             name = script.replace("_", "-")
             task = spark_batch(
                 project=project,
                 location=location,
-                batch_id=f"{name.split('-')[-1]}-{plan.outputs['ending']}",
+                batch_id=f"{step}-{plan.outputs['ending']}",
                 labels={"course": "churnlab", "step": name},
                 main_python_file_uri=f"{code_uri}/{script}.py",
                 python_file_uris=plan.outputs["library"],
-                args=arguments,
+                args=plan.outputs[step],
                 runtime_config_version=RUNTIME_VERSION,
                 container_image=container_image,
                 service_account=service_account,
@@ -188,7 +190,7 @@ def training_pipeline(spark_batch, register_dataset):
                 raw=raw,
                 quick_tuning=quick_tuning,
             )
-            preprocess = run_script("preprocessing", plan.outputs["preprocessing"])
+            preprocess = run_script("preprocessing", "preprocessing")
             registered = register_dataset(
                 project=project,
                 location=location,
@@ -197,12 +199,12 @@ def training_pipeline(spark_batch, register_dataset):
                 encryption_spec_key_name=kms_key,
             )
             registered.after(preprocess).set_display_name("register-data")
-            train = run_script("model_training", plan.outputs["training"]).after(registered)
+            train = run_script("training", "model_training").after(registered)
             evaluate = evaluate_model(metrics_folder=plan.outputs["metrics"]).after(train)
             evaluate.set_caching_options(False)
             good = evaluate.outputs["Output"] >= min_average_precision
             with dsl.If(good, name="good-enough-to-tune"):
-                tune = run_script("hyperparameter_tuning", plan.outputs["tuning"])
+                tune = run_script("tuning", "hyperparameter_tuning")
                 promoted = promote_model(
                     code_uri=code_uri,
                     lake=lake,
@@ -211,6 +213,9 @@ def training_pipeline(spark_batch, register_dataset):
                     min_average_precision=min_average_precision,
                 )
                 promoted.after(tune).set_caching_options(False)
+                with dsl.If(promoted.outputs["Output"] != "", name="accepted"):
+                    with dsl.If(container_image != "", name="image-brings-onnx"):
+                        run_script("packaging", "online_serving")
 
     return churn_training
 

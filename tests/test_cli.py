@@ -1,5 +1,6 @@
 """The command line as a reader meets it."""
 
+import json
 import os
 import socket
 import subprocess
@@ -107,6 +108,7 @@ def test_a_person_promotes_a_candidate_by_one_command(here, tmp_path, library):
         "promote", "--reason", "finds [more] churners", "--by", "Ada", "--lake", str(tmp_path)
     )
     assert said[0] == 0 and "run-a-training is the champion, says Ada" in said[1]
+    assert "servers go on as before: `churnlab package`" in said[1]
     assert library.registry.registered_model(root)["reason"] == "finds [more] churners"
     status, _, error = here("promote", "--reason", " ", "--lake", str(tmp_path))
     assert status == 1 and "A promotion needs who decided and a reason" in error
@@ -121,12 +123,21 @@ def test_a_person_goes_back_to_the_former_champion_by_one_command(here, tmp_path
         row = {"model_version": run, "stage": "candidate", "model_uri": f"models/{run}"}
         row = [tuple(row.get(name) for name in columns)]
         library.tables.write_table(row, root, "model_registry", run, "training")
+        library.packages.write_package(str(tmp_path), run, {}, {"model_version": run})
         assert here("promote", run, "--reason", "newer", *by, *lake)[0] == 0
+        assert served(tmp_path).startswith(f"{run}/")
     status, said, _ = here("rollback", "--reason", "run-b calls too many", *by, *lake)
     assert status == 0 and "run-a is the champion again, says Ada" in said
+    assert f"Servers take up its package {served(tmp_path)}." in said
+    assert served(tmp_path).startswith("run-a/")
     assert library.registry.registered_model(root)["model_version"] == "run-a"
     status, _, error = here("rollback", "--reason", "further", *by, *lake)
     assert status == 1 and "run-a is the first champion" in error and "Traceback" not in error
+
+
+def served(lake: Path) -> str:
+    """Return the package that servers answer by."""
+    return json.loads((lake / "packages" / "champion.json").read_text())["package"]
 
 
 def test_debug_shows_the_trace(here):

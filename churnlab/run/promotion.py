@@ -1,4 +1,4 @@
-"""A person's decisions: which model scores from now on, and the way back."""
+"""A person's decisions: which model scores and answers from now on, and the way back."""
 
 import getpass
 from collections.abc import Iterator
@@ -36,6 +36,22 @@ def rollback(reason: str, by: str, lake: str, dataset: str) -> tuple[dict, str]:
     with said_in_one_line():
         row = library.registry.rollback(lake, root, run, by or getpass.getuser(), reason)
         return row, run
+
+
+def serve(version: str, lake: str) -> str:
+    """Let servers take up a version's newest package; return its place, or "" if it has none.
+
+    Raises CourseError if servers can't be told: the registry has decided by then.
+    """
+    packages = library.packages
+    try:
+        if place := packages.newest_package(lake, version):
+            packages.serve_package(lake, place)
+    except OSError as error:
+        problem = f"{version} is the champion, but servers could not be told: {error}"
+        mend = "`churnlab package` tells them, once the lake can be written."
+        raise CourseError(problem, mend) from error
+    return place
 
 
 @contextmanager

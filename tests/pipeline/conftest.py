@@ -11,6 +11,7 @@ from tests.quick_spark import QUICK_JAVA_OPTIONS
 
 CUSTOMERS = 160  # few: a tree of few customers has few levels, and each level is a job
 SHA = "0" * 63 + "1"
+IMAGE = "us-central1-docker.pkg.dev/demo/churnlab/batch:course"  # brings what packaging needs
 
 
 @pytest.fixture(scope="module", autouse=True)

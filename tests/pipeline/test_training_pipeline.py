@@ -14,6 +14,7 @@ from kfp import compiler, dsl, local
 
 from churnlab import paths
 from churnlab.run.library import course_module, library
+from tests.pipeline.conftest import IMAGE
 
 SPEC = yaml.safe_load((paths.SCRIPTS / "training_pipeline.yaml").read_text())
 PLACE = {"project": "demo", "location": "us-central1", "dataset": "churn"}
@@ -77,8 +78,30 @@ def test_every_batch_and_the_registered_data_take_the_key_of_the_run():
         for name, given in task.get("inputs", {}).get("parameters", {}).items()
         if name in ("kms_key", "encryption_spec_key_name")
     }
-    steps = ["preprocessing", "model-training", "hyperparameter-tuning", "register-data"]
-    assert keys == dict.fromkeys(steps, "kms_key")
+    steps = ["preprocessing", "model-training", "hyperparameter-tuning", "online-serving"]
+    assert keys == dict.fromkeys([*steps, "register-data"], "kms_key")
+
+
+def test_only_an_accepted_model_is_packaged_and_only_where_an_image_brings_what_that_needs():
+    graphs = [SPEC["root"], *SPEC["components"].values()]
+    tasks = [t for c in graphs for t in c.get("dag", {}).get("tasks", {}).values()]
+    waiting = {t["taskInfo"]["name"]: t for t in tasks if "condition" in t.get("triggerPolicy", {})}
+    asked = {name: task["triggerPolicy"]["condition"] for name, task in waiting.items()}
+    gates = ["good-enough-to-tune", "accepted", "image-brings-onnx"]
+    assert sorted(asked) == sorted(gates)
+    assert asked["accepted"].endswith("promote-model-Output'] != ''")
+    assert asked["image-brings-onnx"].endswith("container_image'] != ''")
+    behind = {}
+    for gate in gates:
+        dag = SPEC["components"][waiting[gate]["componentRef"]["name"]]["dag"]
+        behind[gate] = {task["taskInfo"]["name"]: task for task in dag["tasks"].values()}
+    assert set(behind[gates[0]]) == {"hyperparameter-tuning", "promote-model", "accepted"}
+    assert set(behind[gates[1]]) == {"image-brings-onnx"}
+    [packaging] = behind[gates[2]].values()
+    assert packaging["taskInfo"]["name"] == "online-serving"
+    assert packaging["inputs"]["parameters"]["container_image"]["componentInputParameter"]
+    brought = (paths.INFRA / "images" / "batch" / "requirements.in").read_text().split()
+    assert {"onnx", "onnxruntime"} <= set(brought)
 
 
 @pytest.fixture(scope="module")
@@ -133,13 +156,32 @@ written.write_table(rows, tables, "model_registry", key, "STEP")
 """
 
 
-@pytest.fixture(scope="module")
-def opened(run, closed, tmp_path_factory):
-    """A run whose model is good enough, and whose tuned one is better, without a Spark of its own.
+# A packaging step that compares as the real one does, and finds a difference of GAP.
+PACKAGING = """
+import sys
+sys.path.insert(0, f"{sys.path[0]}/churn.zip")
+from churn import lake, onnx_forest, programs
+options = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
+def main():
+    onnx_forest.check_gap(GAP, "the champion")
+    place = lake.join_uri(options["--lake"], "packages", options["--pipeline-id"])
+    lake.write_text(place, "packaged")
+programs.run_program(main)
+"""
 
-    With Spark the whole chain goes the same way.
-    """
-    code = tmp_path_factory.mktemp("code")
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory):
+    """Return a function: scripts that need no Spark of their own; the package differs by a gap."""
+
+    def scripts(gap: float) -> str:
+        return str(write_scripts(tmp_path_factory.mktemp("code"), gap))
+
+    return scripts
+
+
+def write_scripts(code: Path, gap: float) -> Path:
+    """Write scripts that leave what the next tasks ask for; return their folder."""
     shutil.copy(paths.SCRIPTS / "churn.zip", code)
     (code / "preprocessing.py").touch()
     for script, step, quality in (
@@ -148,7 +190,18 @@ def opened(run, closed, tmp_path_factory):
     ):
         text = SCRIPT.replace("STEP", step).replace("QUALITY", str(quality))
         (code / f"{script}.py").write_text(text)
-    return run("gate-open", min_average_precision=OPEN, code_uri=str(code))
+    (code / "online_serving.py").write_text(PACKAGING.replace("GAP", str(gap)))
+    return code
+
+
+@pytest.fixture(scope="module")
+def opened(run, closed, scripts):
+    """A run whose model is good enough, and whose tuned one is better, without a Spark of its own.
+
+    With Spark the whole chain goes the same way.
+    """
+    code = scripts(gap=1e-9)
+    return run("gate-open", min_average_precision=OPEN, code_uri=code, container_image=IMAGE)
 
 
 def plan(pipelines, **changes):
@@ -190,6 +243,10 @@ class TestOnThisMachine:
         assert champion["model_version"] == "gate-open-tuning"
         assert champion["changed_by"] == "churn-training"
         assert champion["reason"].startswith("the first champion: average precision is")
+
+    def test_the_accepted_model_is_packaged_by_the_same_run(self, lake, opened, closed):
+        packaged = [path.name for path in (lake / "packages").iterdir()]
+        assert packaged == ["gate-open"]
 
     def test_what_the_test_refuses_does_not_score(self, pipelines, lake, opened):
         model = dsl.Model(uri="", metadata={})
@@ -242,6 +299,24 @@ class TestOnThisMachine:
         ran = records(lake, "no-raw-file")
         assert set(ran) == {"pipeline"}
         assert ran["pipeline"]["state"] == "FAILED"
+
+    def test_a_package_that_answers_otherwise_fails_its_task_with_its_message(
+        self, pipelines, lake, opened, scripts, tmp_path, capfd
+    ):
+        """The task of the opened run once more; a failing task fails the run, as below."""
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path))
+        code = scripts(gap=0.25)
+        values = dict.fromkeys(pipelines.local_batch.component_spec.inputs, "")
+        values |= {"batch_id": "packaging-again", "labels": {}}
+        values |= {"main_python_file_uri": f"{code}/online_serving.py"}
+        values |= {"python_file_uris": [f"{code}/churn.zip"]}
+        values |= {"args": plan(pipelines, lake=str(lake), dataset="churn").packaging}
+        with pytest.raises(RuntimeError, match="local-batch"):
+            pipelines.local_batch(**values)
+        said = capfd.readouterr()
+        words = "As one file the champion answers otherwise than in Spark, by up to 0.25"
+        assert words in said.out + said.err
+        assert [path.name for path in (lake / "packages").iterdir()] == ["gate-open"]
 
     def test_tables_of_a_bucket_have_to_be_in_bigquery(self, pipelines):
         with pytest.raises(ValueError, match=r"bigquery://project\.dataset"):
