@@ -214,7 +214,7 @@ def training_pipeline(spark_batch, register_dataset):
                 )
                 promoted.after(tune).set_caching_options(False)
                 with dsl.If(promoted.outputs["Output"] != "", name="accepted"):
-                    with dsl.If(container_image != "", name="image-brings-onnx"):
+                    with dsl.If(container_image != "", name="with-onnx"):
                         run_script("packaging", "online_serving")
 
     return churn_training

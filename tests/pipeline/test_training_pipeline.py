@@ -87,16 +87,16 @@ def test_only_an_accepted_model_is_packaged_and_only_where_an_image_brings_what_
     tasks = [t for c in graphs for t in c.get("dag", {}).get("tasks", {}).values()]
     waiting = {t["taskInfo"]["name"]: t for t in tasks if "condition" in t.get("triggerPolicy", {})}
     asked = {name: task["triggerPolicy"]["condition"] for name, task in waiting.items()}
-    gates = ["good-enough-to-tune", "accepted", "image-brings-onnx"]
+    gates = ["good-enough-to-tune", "accepted", "with-onnx"]
     assert sorted(asked) == sorted(gates)
     assert asked["accepted"].endswith("promote-model-Output'] != ''")
-    assert asked["image-brings-onnx"].endswith("container_image'] != ''")
+    assert asked["with-onnx"].endswith("container_image'] != ''")
     behind = {}
     for gate in gates:
         dag = SPEC["components"][waiting[gate]["componentRef"]["name"]]["dag"]
         behind[gate] = {task["taskInfo"]["name"]: task for task in dag["tasks"].values()}
     assert set(behind[gates[0]]) == {"hyperparameter-tuning", "promote-model", "accepted"}
-    assert set(behind[gates[1]]) == {"image-brings-onnx"}
+    assert set(behind[gates[1]]) == {"with-onnx"}
     [packaging] = behind[gates[2]].values()
     assert packaging["taskInfo"]["name"] == "online-serving"
     assert packaging["inputs"]["parameters"]["container_image"]["componentInputParameter"]
