@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,11 +12,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 import requests
 from churn.packages import MODEL, NODES, NOTE, POINTER, serve_package
+from churn.reasons import in_words
 
 from churnlab.errors import CourseError
 from churnlab.standins.serving import SERVER, ModelServer, model_server, server_environment
@@ -93,6 +96,21 @@ def test_base_and_reasons_add_up_to_the_probability(server):
     assert total == pytest.approx(said["churn_probability"], abs=1e-9)
     sizes = [abs(reason["contribution"]) for reason in said["reasons"]]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_the_reasons_come_in_the_customer_s_words_as_batch_scoring_writes_them(server):
+    instances = customers(FIRST, 40)
+    said = ask(server, instances, reasons=2).json()["predictions"]
+    for instance, prediction in zip(instances, said, strict=True):
+        moved = {reason["feature"]: reason["contribution"] for reason in prediction["reasons"]}
+        assert all(moved.values()), "a column that moves nothing is no reason"
+        words = {name: in_words(name, instance[name]) for name in moved}
+        assert prediction["raises"] == [words[name] for name in moved if moved[name] > 0]
+        assert prediction["lowers"] == [words[name] for name in moved if moved[name] < 0]
+    spoken = [text for prediction in said for text in prediction["raises"] + prediction["lowers"]]
+    assert "month-to-month contract" in spoken and any("customer for" in text for text in spoken)
+    [none] = ask(server, instances[:1], reasons=0).json()["predictions"]
+    assert none["reasons"] == none["raises"] == none["lowers"] == []
 
 
 def test_three_reasons_come_unless_asked_otherwise(server):
@@ -315,6 +333,25 @@ def test_the_package_may_be_in_a_bucket_and_served_by_itself(tmp_path):
         with model_server(in_bucket("models/a/", storage)) as server:
             done = post(f"{server.address}/predict", [CUSTOMER])
             assert done.json()["predictions"][0]["model_version"] == "v1"
+
+
+def test_the_champion_of_a_bucket_is_read_without_listing_what_the_bucket_holds(tmp_path):
+    """The server's account may read packages, and list nothing: see infra/identity.tf."""
+    champion(tmp_path, "v1", FIRST)
+    noted = tmp_path / "requests.txt"
+    with storage_server(300, noted) as storage:
+        requests.post(f"{storage}/storage/v1/b", json={"name": "lake"}, timeout=60)
+        for file in (tmp_path / "packages").rglob("*"):
+            name = quote(str(file.relative_to(tmp_path)), safe="")
+            address = f"{storage}/upload/storage/v1/b/lake/o?uploadType=media&name={name}"
+            assert not file.is_file() or requests.post(address, data=file.read_bytes()).ok
+        with model_server(in_bucket("lake/packages", storage), **QUICK) as server:
+            done = post(f"{server.address}/predict", [CUSTOMER])
+            assert done.json()["predictions"][0]["model_version"] == "v1"
+            time.sleep(1)  # some looks at the pointer
+    asked = re.findall(r'"GET (\S+) HTTP', noted.read_text())
+    assert any("champion.json" in path for path in asked)
+    assert [path for path in asked if re.search(r"/b/lake(/o)?/?(\?|$)", path)] == []
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ from typing import Annotated
 
 import numpy as np
 import onnxruntime
+import pandas as pd
 from churn.attribution import TreeShap
 from churn.forest import Forest
-from churn.reasons import strongest
+from churn.reasons import reasons_of
 from pyarrow import fs
 from pyarrow import parquet as pq
 from pydantic import BaseModel, Field, ValidationError, create_model
@@ -67,6 +68,8 @@ class Prediction(BaseModel):
     prediction: str
     base: float
     reasons: list[Reason]
+    raises: list[str]  # the same reasons in the customer's words: those that raise the probability
+    lowers: list[str]
     unseen: list[str]  # columns whose value the model has never seen
     model_version: str
     pipeline_id: str  # of the run that packaged the model
@@ -188,19 +191,24 @@ class Champion:
         probabilities = self.probabilities(x)
         count = int(request.parameters.reasons)
         moves = self.attribution.contributions(x) if count else np.zeros_like(x)
-        order = strongest(moves, count)
-        rows = zip(x, probabilities, moves, order, strict=True)
+        names = [column["name"] for column in self.columns]
+        said = {n: [getattr(instance, n) for instance in request.instances] for n in names}
+        reasons = reasons_of(pd.DataFrame(said), names, moves, count).itertuples()
+        rows = zip(x, probabilities, reasons, strict=True)
         return {"predictions": [self.prediction(*row) for row in rows]}
 
-    def prediction(self, x: np.ndarray, probability: float, moves: np.ndarray, order) -> dict:
-        """Return what is said of one customer."""
+    def prediction(self, x: np.ndarray, probability: float, reasons) -> dict:
+        """Return what is said of one customer; ``reasons`` is their row of reasons_of."""
         names = [column["name"] for column in self.columns]
+        moved = zip(reasons.feature, reasons.contribution, strict=True)
         known = [len(numbers) for numbers in self.numbers]
         return {
             "churn_probability": float(probability),
             "prediction": "yes" if probability >= self.note["threshold"] else "no",
             "base": self.forest.base,
-            "reasons": [{"feature": names[i], "contribution": float(moves[i])} for i in order],
+            "reasons": [{"feature": name, "contribution": move} for name, move in moved],
+            "raises": reasons.raises,
+            "lowers": reasons.lowers,
             "unseen": [n for n, value, k in zip(names, x, known, strict=True) if k and value == k],
             "model_version": self.version,
             "pipeline_id": self.note["pipeline_id"],
@@ -251,18 +259,35 @@ def find_package(uri: str) -> str:
     """
     try:
         files, folder = open_storage(uri)
-        found = files.get_file_info([f"{folder}/{NOTE}", f"{folder}/{POINTER}"])
+        pointer = read_pointer(files, folder)
+        if not pointer and files.get_file_info(f"{folder}/{NOTE}").is_file:
+            return uri
     except (OSError, ValueError) as error:
         raise PackageError(f"Cannot look into {uri}: {error}. May this server read it?") from error
-    if found[0].is_file:
-        return uri
-    if not found[1].is_file:
+    if not pointer:
         raise PackageError(
             f"{uri} holds neither {NOTE} nor {POINTER}: it is no package and no folder of them. "
             "Package the champion: `churnlab package`."
         )
     base, mark, query = uri.partition("?")
-    return f"{base.rstrip('/')}/{json.loads(read_file(uri, POINTER))['package']}{mark}{query}"
+    return f"{base.rstrip('/')}/{pointer}{mark}{query}"
+
+
+def read_pointer(files: fs.FileSystem, folder: str) -> str:
+    """Return the package that a folder's pointer names; "" if there is none.
+
+    It is read without looking whether it is there: to look, pyarrow lists what a bucket holds, and
+    who may read only packages may not. For the same reason a bucket denies what it doesn't have.
+    """
+    try:
+        with files.open_input_file(f"{folder}/{POINTER}") as stream:
+            return json.loads(stream.read())["package"]
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        if "PERMISSION_DENIED" in str(error):
+            return ""
+        raise
 
 
 def read_champion(folder: str) -> Champion:
