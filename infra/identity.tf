@@ -10,6 +10,7 @@ locals {
     scheduler = "The schedule: calls the function."
     dag       = "Airflow: runs the scoring DAG."
     build     = "Cloud Build: builds the function and the images."
+    serving   = "The server on Cloud Run: reads packages."
   }
 
   # The person who learns has the rights of the author's account.
@@ -88,6 +89,8 @@ locals {
 
   invokers = concat(local.authors, var.create_schedule ? ["scheduler"] : [])
 
+  server_callers = var.serving == "cloud-run" ? local.authors : []
+
   history_readers = var.create_history_server ? local.authors : []
 }
 
@@ -148,6 +151,20 @@ resource "google_storage_bucket_iam_member" "run_reports" {
   }
 }
 
+# The server reads packages, and neither customers nor models.
+resource "google_storage_bucket_iam_member" "packages" {
+  count = var.serving == "cloud-run" ? 1 : 0
+
+  bucket = google_storage_bucket.buckets["lake"].name
+  role   = "roles/storage.objectViewer"
+  member = local.principals["serving"]
+
+  condition {
+    title      = "packages of models only"
+    expression = "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.buckets["lake"].name}/objects/packages/\")"
+  }
+}
+
 resource "google_bigquery_dataset_iam_member" "roles" {
   for_each = merge([
     for role, members in local.dataset_roles : { for who in members : "${who} ${role}" => { who = who, role = role } }
@@ -204,6 +221,19 @@ resource "google_cloud_run_v2_service_iam_member" "invokers" {
   }
 }
 
+resource "google_cloud_run_v2_service_iam_member" "server_callers" {
+  for_each = toset(local.server_callers)
+
+  location = var.region
+  name     = google_cloud_run_v2_service.champion[0].name
+  role     = "roles/run.invoker"
+  member   = local.principals[each.key]
+
+  lifecycle {
+    replace_triggered_by = [google_cloud_run_v2_service.champion[0].id]
+  }
+}
+
 # The history server's pages are for who may use the cluster; of the roles that a cluster takes, this is the
 # smallest that says so: https://docs.cloud.google.com/dataproc/docs/concepts/iam/granular-iam (accessed 2026-11-25)
 resource "google_dataproc_cluster_iam_member" "history" {
@@ -240,11 +270,12 @@ resource "google_workbench_instance_iam_member" "person" {
 resource "time_sleep" "roles" {
   create_duration = "120s"
 
-  # Waits again if the accounts are others, or have got roles that Composer or a key asks for.
+  # Waits again if the accounts are others, or have got roles that Composer, a key or the server asks for.
   triggers = {
     accounts = join(" ", values(google_service_account.accounts)[*].email)
     composer = tostring(var.create_composer)
     kms_key  = var.kms_key
+    serving  = var.serving
   }
 
   depends_on = [
@@ -253,6 +284,7 @@ resource "time_sleep" "roles" {
     google_project_iam_member.function_source,
     google_project_iam_member.roles,
     google_service_account_iam_member.acts_as,
+    google_storage_bucket_iam_member.packages,
     google_storage_bucket_iam_member.roles,
   ]
 }

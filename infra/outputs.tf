@@ -85,6 +85,26 @@ output "batch_image" {
   value       = var.batch_image
 }
 
+output "serving_image" {
+  description = "The image of the server; \"\" if none is named."
+  value       = var.serving_image
+}
+
+output "serving_url" {
+  description = "The server's address on Cloud Run."
+  value       = join("", google_cloud_run_v2_service.champion[*].uri)
+}
+
+output "serving_endpoint" {
+  description = "The endpoint of Vertex AI, by its full name."
+  value       = join("", google_vertex_ai_endpoint.champion[*].id)
+}
+
+output "serving_machine" {
+  description = "The machine of a model that is deployed to the endpoint."
+  value       = local.serving_on_endpoint ? var.serving_machine_type : ""
+}
+
 output "workbench_instance" {
   description = "The machine of JupyterLab."
   value       = join("", google_workbench_instance.notebooks[*].name)

@@ -235,6 +235,66 @@ variable "batch_image" {
   }
 }
 
+# Online serving
+
+variable "serving" {
+  description = "Where the packaged champion answers: none, cloud-run, or endpoint (of Vertex AI, which bills a machine all day once a model is deployed)."
+  type        = string
+  default     = "none"
+  nullable    = false
+
+  validation {
+    condition     = contains(["none", "cloud-run", "endpoint"], var.serving)
+    error_message = "serving must be none, cloud-run or endpoint."
+  }
+
+  validation {
+    condition     = var.serving == "none" || var.serving_image != ""
+    error_message = "serving needs a serving_image: Cloud Build makes it, as the book's page on images says."
+  }
+}
+
+variable "serving_image" {
+  description = "The server's image in Artifact Registry, with its tag or digest."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = var.serving_image == "" || can(regex("^[a-z0-9-]+-docker\\.pkg\\.dev/[a-z0-9:.-]+/[a-z0-9-]+/[a-z0-9/_.-]+(:[A-Za-z0-9_.-]+|@sha256:[0-9a-f]{64})$", var.serving_image))
+    error_message = "serving_image must be REGION-docker.pkg.dev/PROJECT/REPOSITORY/IMAGE:TAG, or end in @sha256: and the digest."
+  }
+}
+
+variable "serving_min_instances" {
+  description = "How many instances on Cloud Run wait for a first request. 0: none, and the first one waits for the start; above, they bill all day."
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.serving_min_instances == floor(var.serving_min_instances) && var.serving_min_instances >= 0 && var.serving_min_instances <= 2
+    error_message = "serving_min_instances must be 0, 1 or 2."
+  }
+
+  validation {
+    condition     = var.serving_min_instances == 0 || var.serving == "cloud-run"
+    error_message = "serving_min_instances is for serving = \"cloud-run\": an endpoint always has one machine."
+  }
+}
+
+variable "serving_machine_type" {
+  description = "The one machine of a model that is deployed to the endpoint. It bills all day."
+  type        = string
+  default     = "e2-standard-2"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9]*-[a-z0-9-]+$", var.serving_machine_type))
+    error_message = "serving_machine_type must look like e2-standard-2."
+  }
+}
+
 # Network, keys, deletion
 
 variable "subnet_cidr" {

@@ -60,11 +60,13 @@ run "nothing_is_public_nothing_bills_while_it_waits_and_data_is_kept" {
   assert {
     condition = length(concat(
       google_billing_budget.course[*].id,
+      google_cloud_run_v2_service.champion[*].id,
       google_cloud_scheduler_job.training[*].id,
       google_composer_environment.airflow[*].id,
       google_compute_router_nat.nat[*].id,
       google_dataproc_cluster.history[*].id,
       google_dataproc_metastore_service.catalog[*].id,
+      google_vertex_ai_endpoint.champion[*].id,
       google_workbench_instance.notebooks[*].id,
     )) == 0
     error_message = "Something that bills is made without being asked for."
@@ -193,7 +195,7 @@ run "nothing_is_public_nothing_bills_while_it_waits_and_data_is_kept" {
   }
 
   assert {
-    condition     = time_sleep.roles.create_duration == "120s" && toset(keys(time_sleep.roles.triggers)) == toset(["accounts", "composer", "kms_key"])
+    condition     = time_sleep.roles.create_duration == "120s" && toset(keys(time_sleep.roles.triggers)) == toset(["accounts", "composer", "kms_key", "serving"])
     error_message = "Nothing waits for new roles to arrive."
   }
 
@@ -236,6 +238,10 @@ run "nothing_is_public_nothing_bills_while_it_waits_and_data_is_kept" {
       airflow            = output.composer_environment
       kms_key            = output.kms_key
       batch_image        = output.batch_image
+      serving_image      = output.serving_image
+      serving_url        = output.serving_url
+      serving_endpoint   = output.serving_endpoint
+      serving_machine    = output.serving_machine
       }) == jsonencode({
       project_id         = "mock-project"
       region             = "us-central1"
@@ -261,13 +267,17 @@ run "nothing_is_public_nothing_bills_while_it_waits_and_data_is_kept" {
       airflow            = ""
       kms_key            = ""
       batch_image        = ""
+      serving_image      = ""
+      serving_url        = ""
+      serving_endpoint   = ""
+      serving_machine    = ""
     })
     error_message = "An output is not what the profile expects."
   }
 
   assert {
     condition = jsonencode(output.service_accounts) == jsonencode({
-      for role in ["author", "batch", "pipeline", "function", "scheduler", "dag", "build"] :
+      for role in ["author", "batch", "pipeline", "function", "scheduler", "dag", "build", "serving"] :
       role => "churnlab-${role}@mock-project.iam.gserviceaccount.com"
     })
     error_message = "The accounts are not those of the roles."

@@ -26,6 +26,8 @@ run "no_role_is_primitive_and_nobody_is_everybody" {
     billing_account       = "012345-6789AB-CDEF01"
     budget_email          = "ada@example.com"
     restricted_apis       = true
+    serving               = "cloud-run"
+    serving_image         = "us-central1-docker.pkg.dev/mock-project/churnlab/serving:1"
     kms_key               = "projects/mock-project/locations/us-central1/keyRings/course/cryptoKeys/data"
   }
 
@@ -36,6 +38,8 @@ run "no_role_is_primitive_and_nobody_is_everybody" {
         values(google_artifact_registry_repository_iam_member.roles)[*].role,
         values(google_bigquery_dataset_iam_member.roles)[*].role,
         values(google_cloud_run_v2_service_iam_member.invokers)[*].role,
+        values(google_cloud_run_v2_service_iam_member.server_callers)[*].role,
+        google_storage_bucket_iam_member.packages[*].role,
         values(google_kms_crypto_key_iam_member.agents)[*].role,
         values(google_dataproc_cluster_iam_member.history)[*].role,
         values(google_project_iam_member.agents)[*].role,
@@ -61,6 +65,8 @@ run "no_role_is_primitive_and_nobody_is_everybody" {
         values(google_artifact_registry_repository_iam_member.roles)[*].member,
         values(google_bigquery_dataset_iam_member.roles)[*].member,
         values(google_cloud_run_v2_service_iam_member.invokers)[*].member,
+        values(google_cloud_run_v2_service_iam_member.server_callers)[*].member,
+        google_storage_bucket_iam_member.packages[*].member,
         values(google_kms_crypto_key_iam_member.agents)[*].member,
         values(google_dataproc_cluster_iam_member.history)[*].member,
         values(google_project_iam_member.agents)[*].member,
@@ -85,6 +91,7 @@ run "no_role_is_primitive_and_nobody_is_everybody" {
           google_bigquery_dataset.churn.default_encryption_configuration[0].kms_key_name,
           google_artifact_registry_repository.images.kms_key_name,
           google_cloudfunctions2_function.training.kms_key_name,
+          google_cloud_run_v2_service.champion[0].template[0].encryption_key,
           google_dataproc_session_template.notebooks.environment_config[0].execution_config[0].kms_key,
           google_dataproc_cluster.history[0].cluster_config[0].encryption_config[0].kms_key_name,
           google_dataproc_metastore_service.catalog[0].encryption_config[0].kms_key,

@@ -16,7 +16,7 @@ variables {
 
   # How many there are of what a switch could change; not a variable of infra/.
   without = {
-    accounts        = 7
+    accounts        = 8
     acts_as         = 7
     agent_roles     = 0
     agents          = 0
@@ -31,6 +31,7 @@ variables {
     dataset_grants  = 4
     dns_records     = 0
     dns_zones       = 0
+    endpoints       = 0
     histories       = 0
     history_grants  = 0
     image_grants    = 4
@@ -43,6 +44,9 @@ variables {
     project_grants  = 20
     routers         = 0
     schedules       = 0
+    server_callers  = 0
+    server_grants   = 0
+    servers         = 0
   }
 }
 
@@ -70,6 +74,7 @@ run "create_workbench_adds_its_resources_only" {
       dataset_grants  = length(google_bigquery_dataset_iam_member.roles)
       dns_records     = length(google_dns_record_set.restricted)
       dns_zones       = length(google_dns_managed_zone.restricted)
+      endpoints       = length(google_vertex_ai_endpoint.champion)
       histories       = length(google_dataproc_cluster.history)
       history_grants  = length(google_dataproc_cluster_iam_member.history)
       image_grants    = length(google_artifact_registry_repository_iam_member.roles)
@@ -82,6 +87,9 @@ run "create_workbench_adds_its_resources_only" {
       project_grants  = length(google_project_iam_member.roles)
       routers         = length(google_compute_router.nat)
       schedules       = length(google_cloud_scheduler_job.training)
+      server_callers  = length(google_cloud_run_v2_service_iam_member.server_callers)
+      server_grants   = length(google_storage_bucket_iam_member.packages)
+      servers         = length(google_cloud_run_v2_service.champion)
     }) == jsonencode(merge(var.without, { apis = var.without.apis + 1, machines = 1, machine_grants = 1 }))
     error_message = "Something else is made than what was asked for."
   }
@@ -141,6 +149,7 @@ run "create_schedule_adds_its_resources_only" {
       dataset_grants  = length(google_bigquery_dataset_iam_member.roles)
       dns_records     = length(google_dns_record_set.restricted)
       dns_zones       = length(google_dns_managed_zone.restricted)
+      endpoints       = length(google_vertex_ai_endpoint.champion)
       histories       = length(google_dataproc_cluster.history)
       history_grants  = length(google_dataproc_cluster_iam_member.history)
       image_grants    = length(google_artifact_registry_repository_iam_member.roles)
@@ -153,6 +162,9 @@ run "create_schedule_adds_its_resources_only" {
       project_grants  = length(google_project_iam_member.roles)
       routers         = length(google_compute_router.nat)
       schedules       = length(google_cloud_scheduler_job.training)
+      server_callers  = length(google_cloud_run_v2_service_iam_member.server_callers)
+      server_grants   = length(google_storage_bucket_iam_member.packages)
+      servers         = length(google_cloud_run_v2_service.champion)
     }) == jsonencode(merge(var.without, { apis = var.without.apis + 1, schedules = 1, invokers = var.without.invokers + 1 }))
     error_message = "Something else is made than what was asked for."
   }
@@ -201,6 +213,7 @@ run "create_composer_adds_its_resources_only" {
       dataset_grants  = length(google_bigquery_dataset_iam_member.roles)
       dns_records     = length(google_dns_record_set.restricted)
       dns_zones       = length(google_dns_managed_zone.restricted)
+      endpoints       = length(google_vertex_ai_endpoint.champion)
       histories       = length(google_dataproc_cluster.history)
       history_grants  = length(google_dataproc_cluster_iam_member.history)
       image_grants    = length(google_artifact_registry_repository_iam_member.roles)
@@ -213,6 +226,9 @@ run "create_composer_adds_its_resources_only" {
       project_grants  = length(google_project_iam_member.roles)
       routers         = length(google_compute_router.nat)
       schedules       = length(google_cloud_scheduler_job.training)
+      server_callers  = length(google_cloud_run_v2_service_iam_member.server_callers)
+      server_grants   = length(google_storage_bucket_iam_member.packages)
+      servers         = length(google_cloud_run_v2_service.champion)
     }) == jsonencode(merge(var.without, { apis = var.without.apis + 1, airflows = 1, airflow_buckets = 1, dags = 1, project_grants = var.without.project_grants + 4, bucket_grants = var.without.bucket_grants + 3, acts_as = var.without.acts_as + 1 }))
     error_message = "Something else is made than what was asked for."
   }
@@ -283,6 +299,7 @@ run "create_history_server_adds_its_resources_only" {
       dataset_grants  = length(google_bigquery_dataset_iam_member.roles)
       dns_records     = length(google_dns_record_set.restricted)
       dns_zones       = length(google_dns_managed_zone.restricted)
+      endpoints       = length(google_vertex_ai_endpoint.champion)
       histories       = length(google_dataproc_cluster.history)
       history_grants  = length(google_dataproc_cluster_iam_member.history)
       image_grants    = length(google_artifact_registry_repository_iam_member.roles)
@@ -295,6 +312,9 @@ run "create_history_server_adds_its_resources_only" {
       project_grants  = length(google_project_iam_member.roles)
       routers         = length(google_compute_router.nat)
       schedules       = length(google_cloud_scheduler_job.training)
+      server_callers  = length(google_cloud_run_v2_service_iam_member.server_callers)
+      server_grants   = length(google_storage_bucket_iam_member.packages)
+      servers         = length(google_cloud_run_v2_service.champion)
     }) == jsonencode(merge(var.without, { histories = 1, history_grants = 2 }))
     error_message = "Something else is made than what was asked for."
   }
@@ -352,6 +372,7 @@ run "create_metastore_adds_its_resources_only" {
       dataset_grants  = length(google_bigquery_dataset_iam_member.roles)
       dns_records     = length(google_dns_record_set.restricted)
       dns_zones       = length(google_dns_managed_zone.restricted)
+      endpoints       = length(google_vertex_ai_endpoint.champion)
       histories       = length(google_dataproc_cluster.history)
       history_grants  = length(google_dataproc_cluster_iam_member.history)
       image_grants    = length(google_artifact_registry_repository_iam_member.roles)
@@ -364,6 +385,9 @@ run "create_metastore_adds_its_resources_only" {
       project_grants  = length(google_project_iam_member.roles)
       routers         = length(google_compute_router.nat)
       schedules       = length(google_cloud_scheduler_job.training)
+      server_callers  = length(google_cloud_run_v2_service_iam_member.server_callers)
+      server_grants   = length(google_storage_bucket_iam_member.packages)
+      servers         = length(google_cloud_run_v2_service.champion)
     }) == jsonencode(merge(var.without, { apis = var.without.apis + 1, metastores = 1 }))
     error_message = "Something else is made than what was asked for."
   }
@@ -404,6 +428,7 @@ run "create_nat_adds_its_resources_only" {
       dataset_grants  = length(google_bigquery_dataset_iam_member.roles)
       dns_records     = length(google_dns_record_set.restricted)
       dns_zones       = length(google_dns_managed_zone.restricted)
+      endpoints       = length(google_vertex_ai_endpoint.champion)
       histories       = length(google_dataproc_cluster.history)
       history_grants  = length(google_dataproc_cluster_iam_member.history)
       image_grants    = length(google_artifact_registry_repository_iam_member.roles)
@@ -416,6 +441,9 @@ run "create_nat_adds_its_resources_only" {
       project_grants  = length(google_project_iam_member.roles)
       routers         = length(google_compute_router.nat)
       schedules       = length(google_cloud_scheduler_job.training)
+      server_callers  = length(google_cloud_run_v2_service_iam_member.server_callers)
+      server_grants   = length(google_storage_bucket_iam_member.packages)
+      servers         = length(google_cloud_run_v2_service.champion)
     }) == jsonencode(merge(var.without, { routers = 1, nats = 1 }))
     error_message = "Something else is made than what was asked for."
   }
@@ -455,6 +483,7 @@ run "restricted_apis_adds_its_resources_only" {
       dataset_grants  = length(google_bigquery_dataset_iam_member.roles)
       dns_records     = length(google_dns_record_set.restricted)
       dns_zones       = length(google_dns_managed_zone.restricted)
+      endpoints       = length(google_vertex_ai_endpoint.champion)
       histories       = length(google_dataproc_cluster.history)
       history_grants  = length(google_dataproc_cluster_iam_member.history)
       image_grants    = length(google_artifact_registry_repository_iam_member.roles)
@@ -467,6 +496,9 @@ run "restricted_apis_adds_its_resources_only" {
       project_grants  = length(google_project_iam_member.roles)
       routers         = length(google_compute_router.nat)
       schedules       = length(google_cloud_scheduler_job.training)
+      server_callers  = length(google_cloud_run_v2_service_iam_member.server_callers)
+      server_grants   = length(google_storage_bucket_iam_member.packages)
+      servers         = length(google_cloud_run_v2_service.champion)
     }) == jsonencode(merge(var.without, { apis = var.without.apis + 1, dns_zones = 7, dns_records = 14 }))
     error_message = "Something else is made than what was asked for."
   }
@@ -509,6 +541,7 @@ run "create_budget_adds_its_resources_only" {
       dataset_grants  = length(google_bigquery_dataset_iam_member.roles)
       dns_records     = length(google_dns_record_set.restricted)
       dns_zones       = length(google_dns_managed_zone.restricted)
+      endpoints       = length(google_vertex_ai_endpoint.champion)
       histories       = length(google_dataproc_cluster.history)
       history_grants  = length(google_dataproc_cluster_iam_member.history)
       image_grants    = length(google_artifact_registry_repository_iam_member.roles)
@@ -521,6 +554,9 @@ run "create_budget_adds_its_resources_only" {
       project_grants  = length(google_project_iam_member.roles)
       routers         = length(google_compute_router.nat)
       schedules       = length(google_cloud_scheduler_job.training)
+      server_callers  = length(google_cloud_run_v2_service_iam_member.server_callers)
+      server_grants   = length(google_storage_bucket_iam_member.packages)
+      servers         = length(google_cloud_run_v2_service.champion)
     }) == jsonencode(merge(var.without, { apis = var.without.apis + 2, budgets = 1 }))
     error_message = "Something else is made than what was asked for."
   }
@@ -555,6 +591,7 @@ run "kms_key_adds_its_resources_only" {
       dataset_grants  = length(google_bigquery_dataset_iam_member.roles)
       dns_records     = length(google_dns_record_set.restricted)
       dns_zones       = length(google_dns_managed_zone.restricted)
+      endpoints       = length(google_vertex_ai_endpoint.champion)
       histories       = length(google_dataproc_cluster.history)
       history_grants  = length(google_dataproc_cluster_iam_member.history)
       image_grants    = length(google_artifact_registry_repository_iam_member.roles)
@@ -567,7 +604,182 @@ run "kms_key_adds_its_resources_only" {
       project_grants  = length(google_project_iam_member.roles)
       routers         = length(google_compute_router.nat)
       schedules       = length(google_cloud_scheduler_job.training)
+      server_callers  = length(google_cloud_run_v2_service_iam_member.server_callers)
+      server_grants   = length(google_storage_bucket_iam_member.packages)
+      servers         = length(google_cloud_run_v2_service.champion)
     }) == jsonencode(merge(var.without, { agents = 6, agent_roles = 6, apis = var.without.apis + 2, key_grants = 8 }))
     error_message = "Something else is made than what was asked for."
+  }
+}
+
+run "serving_on_cloud_run_adds_its_resources_only" {
+  command = plan
+
+  variables {
+    serving       = "cloud-run"
+    serving_image = "us-central1-docker.pkg.dev/mock-project/churnlab/serving:1"
+  }
+
+  assert {
+    condition = jsonencode({
+      accounts        = length(google_service_account.accounts)
+      acts_as         = length(google_service_account_iam_member.acts_as)
+      agent_roles     = length(google_project_iam_member.agents)
+      agents          = length(google_workload_identity_service_agent.agents)
+      airflow_buckets = length(google_storage_bucket.airflow)
+      airflows        = length(google_composer_environment.airflow)
+      apis            = length(google_project_service.apis)
+      bucket_grants   = length(google_storage_bucket_iam_member.roles)
+      buckets         = length(google_storage_bucket.buckets)
+      budget_channels = length(google_monitoring_notification_channel.budget)
+      budgets         = length(google_billing_budget.course)
+      dags            = length(google_storage_bucket_object.dag)
+      dataset_grants  = length(google_bigquery_dataset_iam_member.roles)
+      dns_records     = length(google_dns_record_set.restricted)
+      dns_zones       = length(google_dns_managed_zone.restricted)
+      endpoints       = length(google_vertex_ai_endpoint.champion)
+      histories       = length(google_dataproc_cluster.history)
+      history_grants  = length(google_dataproc_cluster_iam_member.history)
+      image_grants    = length(google_artifact_registry_repository_iam_member.roles)
+      invokers        = length(google_cloud_run_v2_service_iam_member.invokers)
+      key_grants      = length(google_kms_crypto_key_iam_member.agents)
+      machine_grants  = length(google_workbench_instance_iam_member.person)
+      machines        = length(google_workbench_instance.notebooks)
+      metastores      = length(google_dataproc_metastore_service.catalog)
+      nats            = length(google_compute_router_nat.nat)
+      project_grants  = length(google_project_iam_member.roles)
+      routers         = length(google_compute_router.nat)
+      schedules       = length(google_cloud_scheduler_job.training)
+      server_callers  = length(google_cloud_run_v2_service_iam_member.server_callers)
+      server_grants   = length(google_storage_bucket_iam_member.packages)
+      servers         = length(google_cloud_run_v2_service.champion)
+    }) == jsonencode(merge(var.without, { servers = 1, server_grants = 1, server_callers = 2 }))
+    error_message = "Something else is made than what was asked for."
+  }
+
+  assert {
+    condition     = google_cloud_run_v2_service.champion[0].ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY"
+    error_message = "The internet may knock at the server."
+  }
+
+  assert {
+    condition = toset([
+      for grant in google_cloud_run_v2_service_iam_member.server_callers : "${split("@", grant.member)[0]} ${grant.role} ${grant.name}"
+    ]) == toset(["serviceAccount:churnlab-author roles/run.invoker churnlab-champion", "user:ada roles/run.invoker churnlab-champion"])
+    error_message = "The author can't call the server, or somebody else can."
+  }
+
+  assert {
+    condition = (
+      google_cloud_run_v2_service.champion[0].template[0].service_account == output.service_accounts["serving"] &&
+      google_storage_bucket_iam_member.packages[0].member == "serviceAccount:${output.service_accounts["serving"]}" &&
+      google_storage_bucket_iam_member.packages[0].role == "roles/storage.objectViewer" &&
+      one(google_storage_bucket_iam_member.packages[0].condition).expression == "resource.name.startsWith(\"projects/_/buckets/mock-project-churnlab-lake/objects/packages/\")"
+    )
+    error_message = "The server does not run as its account, or reads more than packages."
+  }
+
+  assert {
+    condition = length([
+      for grant in concat(values(google_project_iam_member.roles)[*].member, values(google_storage_bucket_iam_member.roles)[*].member, values(google_service_account_iam_member.acts_as)[*].member) :
+      grant if startswith(grant, "serviceAccount:churnlab-serving@")
+    ]) == 0
+    error_message = "The server's account may do something else."
+  }
+
+  assert {
+    condition = (
+      google_cloud_run_v2_service.champion[0].template[0].scaling[0].min_instance_count == 0 &&
+      google_cloud_run_v2_service.champion[0].template[0].scaling[0].max_instance_count == 2 &&
+      google_cloud_run_v2_service.champion[0].template[0].containers[0].resources[0].cpu_idle
+    )
+    error_message = "The server bills while nobody asks, or grows without an end."
+  }
+
+  assert {
+    condition = (
+      google_cloud_run_v2_service.champion[0].template[0].containers[0].image == output.serving_image &&
+      one(google_cloud_run_v2_service.champion[0].template[0].containers[0].ports).container_port == 8080 &&
+      one(google_cloud_run_v2_service.champion[0].template[0].containers[0].env).name == "AIP_STORAGE_URI" &&
+      one(google_cloud_run_v2_service.champion[0].template[0].containers[0].env).value == "${output.lake_uri}/packages" &&
+      google_cloud_run_v2_service.champion[0].template[0].containers[0].startup_probe[0].http_get[0].path == "/health"
+    )
+    error_message = "The container is not started as server.py reads it."
+  }
+
+  assert {
+    condition     = output.serving_url == "https://churnlab-champion-abcdefghij-uc.a.run.app" && output.serving_endpoint == "" && output.serving_machine == ""
+    error_message = "The outputs do not name the server."
+  }
+}
+
+run "an_instance_that_waits_has_to_be_asked_for" {
+  command = plan
+
+  variables {
+    serving               = "cloud-run"
+    serving_image         = "us-central1-docker.pkg.dev/mock-project/churnlab/serving:1"
+    serving_min_instances = 1
+  }
+
+  assert {
+    condition     = google_cloud_run_v2_service.champion[0].template[0].scaling[0].min_instance_count == 1
+    error_message = "No instance waits."
+  }
+}
+
+run "serving_on_an_endpoint_adds_its_resources_only" {
+  command = plan
+
+  variables {
+    serving       = "endpoint"
+    serving_image = "us-central1-docker.pkg.dev/mock-project/churnlab/serving:1"
+  }
+
+  assert {
+    condition = jsonencode({
+      accounts        = length(google_service_account.accounts)
+      acts_as         = length(google_service_account_iam_member.acts_as)
+      agent_roles     = length(google_project_iam_member.agents)
+      agents          = length(google_workload_identity_service_agent.agents)
+      airflow_buckets = length(google_storage_bucket.airflow)
+      airflows        = length(google_composer_environment.airflow)
+      apis            = length(google_project_service.apis)
+      bucket_grants   = length(google_storage_bucket_iam_member.roles)
+      buckets         = length(google_storage_bucket.buckets)
+      budget_channels = length(google_monitoring_notification_channel.budget)
+      budgets         = length(google_billing_budget.course)
+      dags            = length(google_storage_bucket_object.dag)
+      dataset_grants  = length(google_bigquery_dataset_iam_member.roles)
+      dns_records     = length(google_dns_record_set.restricted)
+      dns_zones       = length(google_dns_managed_zone.restricted)
+      endpoints       = length(google_vertex_ai_endpoint.champion)
+      histories       = length(google_dataproc_cluster.history)
+      history_grants  = length(google_dataproc_cluster_iam_member.history)
+      image_grants    = length(google_artifact_registry_repository_iam_member.roles)
+      invokers        = length(google_cloud_run_v2_service_iam_member.invokers)
+      key_grants      = length(google_kms_crypto_key_iam_member.agents)
+      machine_grants  = length(google_workbench_instance_iam_member.person)
+      machines        = length(google_workbench_instance.notebooks)
+      metastores      = length(google_dataproc_metastore_service.catalog)
+      nats            = length(google_compute_router_nat.nat)
+      project_grants  = length(google_project_iam_member.roles)
+      routers         = length(google_compute_router.nat)
+      schedules       = length(google_cloud_scheduler_job.training)
+      server_callers  = length(google_cloud_run_v2_service_iam_member.server_callers)
+      server_grants   = length(google_storage_bucket_iam_member.packages)
+      servers         = length(google_cloud_run_v2_service.champion)
+    }) == jsonencode(merge(var.without, { endpoints = 1 }))
+    error_message = "Something else is made than what was asked for."
+  }
+
+  assert {
+    condition     = can(regex("^[1-9][0-9]{0,9}$", google_vertex_ai_endpoint.champion[0].name))
+    error_message = "The endpoint's name is not one that Vertex AI takes."
+  }
+
+  assert {
+    condition     = output.serving_endpoint == "projects/mock-project/locations/us-central1/endpoints/4711" && output.serving_machine == "e2-standard-2" && output.serving_url == ""
+    error_message = "The outputs do not name the endpoint."
   }
 }

@@ -30,6 +30,7 @@ run "a_first_kind_of_mistake_is_refused" {
     time_zone              = "CET+1"
     function_archive       = "function.tar"
     function_ingress       = "EVERYBODY"
+    serving                = "vertex"
     batch_image            = "docker.io/library/python:3.11"
     subnet_cidr            = "10.20.0.1/20"
     kms_key                = "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"
@@ -51,6 +52,7 @@ run "a_first_kind_of_mistake_is_refused" {
     var.time_zone,
     var.function_archive,
     var.function_ingress,
+    var.serving,
     var.batch_image,
     var.subnet_cidr,
     var.kms_key,
@@ -75,6 +77,9 @@ run "a_second_kind_of_mistake_is_refused" {
     schedule             = "60 6 * * 1"
     time_zone            = "Europe/berlin"
     batch_image          = "us-central1-docker.pkg.dev/mock-project/churnlab/batch"
+    serving              = "endpoint"
+    serving_image        = "churnlab/serving:1"
+    serving_machine_type = "E2"
     subnet_cidr          = "34.0.0.0/20"
     kms_key              = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1"
     create_budget        = true
@@ -92,6 +97,8 @@ run "a_second_kind_of_mistake_is_refused" {
     var.schedule,
     var.time_zone,
     var.batch_image,
+    var.serving_image,
+    var.serving_machine_type,
     var.subnet_cidr,
     var.kms_key,
     var.budget_amount,
@@ -112,6 +119,7 @@ run "a_third_kind_of_mistake_is_refused" {
     notebooks_repository = "git@example.com:course.git"
     create_nat           = true
     schedule             = "0 6 * * 1 2026"
+    serving              = "cloud-run"
     subnet_cidr          = "10.20.0.0/28"
     billing_account      = "012345-6789ab-cdef01"
   }
@@ -123,8 +131,37 @@ run "a_third_kind_of_mistake_is_refused" {
     var.idle_minutes,
     var.notebooks_repository,
     var.schedule,
+    var.serving,
     var.subnet_cidr,
     var.billing_account,
+  ]
+}
+
+run "an_instance_that_nothing_would_use_is_refused" {
+  command = plan
+
+  variables {
+    serving               = "endpoint"
+    serving_image         = "us-central1-docker.pkg.dev/mock-project/churnlab/serving:1"
+    serving_min_instances = 1
+  }
+
+  expect_failures = [
+    var.serving_min_instances,
+  ]
+}
+
+run "more_instances_than_may_grow_are_refused" {
+  command = plan
+
+  variables {
+    serving               = "cloud-run"
+    serving_image         = "us-central1-docker.pkg.dev/mock-project/churnlab/serving:1"
+    serving_min_instances = 3
+  }
+
+  expect_failures = [
+    var.serving_min_instances,
   ]
 }
 

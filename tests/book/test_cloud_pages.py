@@ -144,9 +144,11 @@ def bound(tmp_path_factory) -> dict:
     shutil.copy(INFRA / "variables.tf", folder)
     settings = {"project_id": "demo-project", "author": "user:ada@example.com"}
     settings |= dict.fromkeys(["create_composer", "create_history_server", "create_schedule"], True)
+    image = "us-central1-docker.pkg.dev/demo-project/churnlab/serving:1"
+    settings |= {"serving": "cloud-run", "serving_image": image}
     (folder / "all.auto.tfvars.json").write_text(json.dumps(settings), encoding="utf-8")
     names = ["project_roles", "bucket_roles", "dataset_roles", "repository_roles", "acts_as"]
-    names += ["accounts", "invokers", "history_readers"]
+    names += ["accounts", "invokers", "server_callers", "history_readers"]
     asked = "jsonencode({" + ", ".join(f"{name} = local.{name}" for name in names) + "})"
     done = subprocess.run(
         ["terraform", "console"], cwd=folder, input=asked, capture_output=True, text=True
@@ -172,6 +174,7 @@ def on_things(bound: dict) -> dict[tuple[str, str], set[str]]:
         ("registry", "artifactregistry", "repository_roles"),
     ]:
         found |= {(thing, f"{service}.{role}"): set(who) for role, who in bound[key].items()}
+    found[("server", "run.invoker")] = set(bound["server_callers"])
     found[("history server", "dataproc.editor")] = set(bound["history_readers"])
     return found | {("function", "run.invoker"): set(bound["invokers"])}
 
@@ -203,7 +206,7 @@ def test_the_page_has_everybody_who_may_act_as_an_account(bound):
 def test_the_page_counts_and_draws_every_account(bound):
     drawn = text_of("security").partition("```mermaid")[2].partition("```")[0]
     assert {name for name in bound["accounts"] if not re.search(rf"\b{name}\b", drawn)} == set()
-    assert "Seven accounts" in text_of("security") and len(bound["accounts"]) == 7
+    assert "Eight accounts" in text_of("security") and len(bound["accounts"]) == 8
 
 
 def test_who_applies_with_a_key_needs_its_roles_too():

@@ -252,6 +252,17 @@ def test_the_assumed_workbench_is_the_one_of_terraform():
     assert machine.week == pytest.approx(machine.price.usd(1, hours=stops))
 
 
+def test_the_assumed_server_is_the_one_of_terraform_and_stands_only_on_an_endpoint():
+    limits = re.search(r'limits = \{ cpu = "(\d+)", memory = "(\d+)Gi" \}', terraform("serving.tf"))
+    assert holds("serving-run", "processor", int(limits[1]))
+    assert holds("serving-run", "memory", int(limits[2]))
+    assert default("serving_min_instances") == "0" and MODULES["serving-run"].week.usd == 0
+    machine = line("serving-endpoint", "machine")
+    assert machine.because.count(default("serving_machine_type").strip('"')) == 1
+    assert machine.bills == "standing" and str(MODULES["serving-endpoint"].week) == "see source"
+    assert default("serving") == '"none"'
+
+
 def test_the_assumed_history_server_metastore_and_function_are_those_of_terraform():
     spark = terraform("spark.tf")
     machine = re.search(r'machine_type\s*=\s*"([\w-]+)"', spark)[1]

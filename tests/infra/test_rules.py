@@ -17,6 +17,7 @@ PINNED = {
 WAIT = "time_sleep.roles"
 # Built or started at once in the name of an account, so its roles have to be there.
 WAITING = [
+    "google_cloud_run_v2_service.champion",
     "google_cloudfunctions2_function.training",
     "google_composer_environment.airflow",
     "google_dataproc_cluster.history",

@@ -60,6 +60,19 @@ mock_resource "google_cloudfunctions2_function" {
   }
 }
 
+mock_resource "google_cloud_run_v2_service" {
+  defaults = {
+    id  = "projects/mock-project/locations/us-central1/services/churnlab-champion"
+    uri = "https://churnlab-champion-abcdefghij-uc.a.run.app"
+  }
+}
+
+mock_resource "google_vertex_ai_endpoint" {
+  defaults = {
+    id = "projects/mock-project/locations/us-central1/endpoints/4711"
+  }
+}
+
 mock_resource "google_dataproc_cluster" {
   defaults = {
     id = "projects/mock-project/regions/us-central1/clusters/churnlab-history"
@@ -160,5 +173,15 @@ override_resource {
     name   = "projects/mock-project/serviceAccounts/churnlab-build@mock-project.iam.gserviceaccount.com"
     email  = "churnlab-build@mock-project.iam.gserviceaccount.com"
     member = "serviceAccount:churnlab-build@mock-project.iam.gserviceaccount.com"
+  }
+}
+
+override_resource {
+  target = google_service_account.accounts["serving"]
+  values = {
+    id     = "projects/mock-project/serviceAccounts/churnlab-serving@mock-project.iam.gserviceaccount.com"
+    name   = "projects/mock-project/serviceAccounts/churnlab-serving@mock-project.iam.gserviceaccount.com"
+    email  = "churnlab-serving@mock-project.iam.gserviceaccount.com"
+    member = "serviceAccount:churnlab-serving@mock-project.iam.gserviceaccount.com"
   }
 }
