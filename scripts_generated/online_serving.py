@@ -36,7 +36,10 @@ from churn.tables import (
 )
 from pyspark.sql import SparkSession
 
-KEPT = ("model_version", "model_uri", "threshold", "data_pipeline_id", "data_fingerprint")
+KEPT = (
+    "model_version", "model_uri", "metrics_uri", "threshold", "data_pipeline_id",
+    "data_fingerprint",
+)  # fmt: skip
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -130,7 +130,7 @@ class Clients:
 
         return self._rest("compute", getattr(compute, f"{kind}Client"))
 
-    # Pipelines, Airflow
+    # Vertex AI: pipelines, models. Airflow
 
     @cached_property
     def pipelines(self):
@@ -145,6 +145,20 @@ class Clients:
 
         address = f"{self.region}-aiplatform.googleapis.com"
         return self._rest("aiplatform", vertex.ScheduleServiceClient, address)
+
+    @cached_property
+    def models(self):
+        from google.cloud import aiplatform_v1 as vertex
+
+        address = f"{self.region}-aiplatform.googleapis.com"
+        return self._rest("aiplatform", vertex.ModelServiceClient, address)
+
+    @cached_property
+    def online_endpoints(self):
+        from google.cloud import aiplatform_v1 as vertex
+
+        address = f"{self.region}-aiplatform.googleapis.com"
+        return self._rest("aiplatform", vertex.EndpointServiceClient, address)
 
     @cached_property
     def environments(self):

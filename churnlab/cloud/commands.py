@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # a profile brings Google's clients along, which take a secon
     from churnlab.cloud.profile import Profile
 
 app = typer.Typer(
-    help="Google Cloud: package, init, check, upload, submit, pipeline, dag, costs, down.",
+    help="Google Cloud: package, init, check, upload, submit, pipeline, dag, model, costs, down.",
     no_args_is_help=True,
 )
 pipelines = typer.Typer(help="The training pipeline on Vertex AI.", no_args_is_help=True)
@@ -268,6 +268,42 @@ def dag_trigger(
     if wait:
         for state in dag.follow(clients, airflow, run["dag_run_id"]):
             say(state)
+
+
+@app.command()
+def model(dry_run: DryRun = False) -> None:
+    """Bring the served package into Vertex AI's Model Registry, and to the endpoint if there is.
+
+    It becomes a version, once, with its evaluation and the alias champion. Again after a rollback
+    it only moves the alias.
+    """
+    from churnlab.cloud import models
+
+    profile, clients = load()
+    package = models.served_package(clients, profile)
+    known = models.versions(clients, profile)
+    found = models.find_version(known, package)
+    if dry_run:
+        request = models.upload_request(clients, profile, package, first=not known)
+        say(f"There is {found.name}" if found else f"Would upload {json.dumps(request, indent=2)}")
+        return
+    name = found.name if found else models.upload(clients, profile, package, first=not known)
+    say(f"{'Is there' if found else 'Uploaded'}: {short(name)}, {package.version}")
+    if models.add_evaluation(clients, profile, package, name):
+        say("Its evaluation is that of the test split.")
+    before = models.holder(known)
+    if before != name:
+        models.move_alias(clients, name)
+        say(f"{models.ALIAS}: {short(before) or 'nobody'} → {short(name)}")
+    if profile.serving_endpoint:
+        with busy("Deploying, which takes some minutes …"):
+            changed = models.deploy(clients, profile, name)
+        say(f"The endpoint {'answers' if changed else 'answered already'} by {short(name)}.")
+
+
+def short(name: str) -> str:
+    """Return the last part of a full name."""
+    return name.rpartition("/")[2]
 
 
 @app.command()

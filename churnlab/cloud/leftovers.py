@@ -153,6 +153,13 @@ def _schedules(clients: Clients) -> Iterable[Leftover]:
         yield Leftover("aiplatform.googleapis.com/Schedule", schedule.display_name)
 
 
+def _endpoints(clients: Clients) -> Iterable[Leftover]:
+    for endpoint in clients.online_endpoints.list_endpoints(parent=clients.parent, **CALL):
+        if endpoint.deployed_models:
+            name, where = endpoint.display_name, endpoint.name.split("/")[3]
+            yield labelled("aiplatform.googleapis.com/Endpoint", name, endpoint.labels, where)
+
+
 def _environments(clients: Clients) -> Iterable[Leftover]:
     for environment in clients.environments.list_environments(parent=clients.parent, **CALL):
         yield of_service("composer.googleapis.com/Environment", environment)
@@ -174,6 +181,7 @@ LISTINGS = {
     "sessions": _sessions,
     "pipeline jobs": _jobs,
     "schedules of pipelines": _schedules,
+    "endpoints of models": _endpoints,
     "Composer environments": _environments,
     "machines, disks and addresses": _machines,
 }

@@ -47,6 +47,10 @@ class Profile:
     kms_key: str
     labels: dict[str, str]
     batch_image: str
+    serving_image: str
+    serving_machine: str  # of the endpoint
+    serving_endpoint: str  # its full name
+    serving_url: str  # of the service on Cloud Run
     apis: list[str]
     toggles: dict[str, bool]
 

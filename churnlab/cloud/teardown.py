@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from google.cloud import dataproc_v1 as dataproc
 
 from churnlab.cloud.clients import CALL, Clients
+from churnlab.cloud.models import undeploy
 from churnlab.cloud.package import archive_path, write_archive
 from churnlab.cloud.profile import Profile
 from churnlab.cloud.refusals import explained
@@ -24,7 +25,7 @@ ALLOW += "infra/terraform.tfvars, `terraform -chdir=infra apply`, and repeat the
 class Run:
     """Something that runs, bills and holds on to the network: Terraform knows nothing of it."""
 
-    kind: str  # batch, session, pipeline job or schedule
+    kind: str  # batch, session, pipeline job, schedule or deployed model
     name: str  # the full name
     operation: str = ""  # of a batch
 
@@ -59,7 +60,12 @@ def running(clients: Clients, profile: Profile, states: tuple[str, ...] = RUNNIN
             job = schedule.create_pipeline_job_request.pipeline_job
             if schedule.state.name != "COMPLETED" and ours(job.labels, job.service_account):
                 runs.append(Run("schedule", schedule.name))
-    order = ["schedule", "pipeline job", "batch", "session"]  # first what starts the others
+        for endpoint in clients.online_endpoints.list_endpoints(**place):
+            if ours(endpoint.labels, ""):
+                models = [f"{endpoint.name}/{model.id}" for model in endpoint.deployed_models]
+                runs += [Run("deployed model", name) for name in models]
+    # First what starts the others.
+    order = ["schedule", "pipeline job", "batch", "session", "deployed model"]
     return sorted(runs, key=lambda run: order.index(run.kind))
 
 
@@ -73,6 +79,8 @@ def end(clients: Clients, run: Run) -> None:
             clients.sessions.terminate_session(request=request, **CALL)
         elif run.kind == "pipeline job":
             clients.pipelines.cancel_pipeline_job(name=run.name, **CALL)
+        elif run.kind == "deployed model":
+            undeploy(clients, *run.name.rsplit("/", 1))
         else:
             clients.schedules.delete_schedule(name=run.name, **CALL)
 

@@ -11,6 +11,8 @@ from churnlab.standins.batches import BatchService
 from churnlab.standins.batches_grpc import serve_grpc
 from churnlab.standins.batches_rest import rest_app
 from churnlab.standins.clients import BATCHES, VERTEX
+from churnlab.standins.models import ModelService
+from churnlab.standins.models_rest import add_models
 from churnlab.standins.pipelines import PipelineService
 from churnlab.standins.pipelines_rest import rest_app as pipelines_app
 from churnlab.standins.rest import serve_app
@@ -26,13 +28,14 @@ ROUTING = threading.Lock()
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the stand-ins listen; ``service`` and ``pipelines`` are the services themselves."""
+    """Where the stand-ins listen; the last three are the services themselves."""
 
     batches: str  # gRPC, host:port
     batches_url: str
     vertex_url: str
     service: BatchService
     pipelines: PipelineService
+    models: ModelService
 
     def variables(self) -> dict[str, str]:
         """Return the environment variables by which the course finds them."""
@@ -67,12 +70,14 @@ def stand_ins(
         web, url = serve_app(batches_app, rest_port)
         ends.callback(web.shutdown)
         pipelines = PipelineService(storage, service, execute_pipelines)
+        models = ModelService()
         with ROUTING:
             vertex_app = pipelines_app(pipelines)
+            add_models(vertex_app, models)
         vertex_web, vertex_url = serve_app(vertex_app, vertex_port)
         ends.callback(vertex_web.shutdown)
         ends.callback(pipelines.close)  # a job's end cancels its own batches
-        addresses = Addresses(address, url, vertex_url, service, pipelines)
+        addresses = Addresses(address, url, vertex_url, service, pipelines, models)
         pipelines.variables = addresses.variables()
         yield addresses
 

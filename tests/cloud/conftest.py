@@ -28,6 +28,7 @@ from churnlab.standins.clients import VERTEX, google_clients
 from churnlab.standins.storage import storage_server
 
 if TYPE_CHECKING:  # Google's libraries take seconds, which only who needs the servers shall wait
+    from churnlab.standins.models import ModelService
     from churnlab.standins.pipelines import PipelineService
     from tests.cloud.quick_batches import QuickBatches
     from tests.cloud.servers import Project
@@ -62,6 +63,10 @@ PROFILE = Profile(
     kms_key="",
     labels={"course": "churnlab", "managed-by": "terraform", "owner": "ada"},
     batch_image="",
+    serving_image="us-central1-docker.pkg.dev/demo/churnlab/serving:1",
+    serving_machine="",
+    serving_endpoint="",
+    serving_url="",
     apis=["dataproc.googleapis.com", "aiplatform.googleapis.com", "bigquery.googleapis.com"],
     toggles={"create_workbench": False, "create_composer": True},
 )
@@ -75,6 +80,7 @@ class Cloud:
     project: Project
     batches: QuickBatches
     pipelines: PipelineService
+    models: ModelService
     endpoints: dict[str, str]
 
     def clients(self) -> Clients:
@@ -86,6 +92,8 @@ class Cloud:
 def servers(tmp_path_factory) -> Iterator[Cloud]:
     """The servers, once for all tests; ``cloud`` empties them for each."""
     from churnlab.standins.batches_grpc import serve_grpc as serve_batches
+    from churnlab.standins.models import ModelService
+    from churnlab.standins.models_rest import add_models
     from churnlab.standins.pipelines import PipelineService
     from churnlab.standins.pipelines_rest import rest_app as pipelines_app
     from churnlab.standins.rest import serve_app
@@ -104,7 +112,10 @@ def servers(tmp_path_factory) -> Iterator[Cloud]:
         server, dataproc_address = serve_batches(batches)
         ends.callback(server.stop, 0)
         pipelines = PipelineService(storage, batches, execute=False)
-        vertex, vertex_url = serve_app(pipelines_app(pipelines))
+        models = ModelService()
+        vertex_app = pipelines_app(pipelines)
+        add_models(vertex_app, models)
+        vertex, vertex_url = serve_app(vertex_app)
         ends.callback(vertex.shutdown)
         control = ends.enter_context(serve_grpc(project))
         rest = ends.enter_context(serve_rest(project, bucket_url))
@@ -112,7 +123,7 @@ def servers(tmp_path_factory) -> Iterator[Cloud]:
         endpoints = dict.fromkeys((*names, "composer"), control)
         endpoints |= dict.fromkeys(("compute", "bigquery", "storage"), rest)
         endpoints |= {"dataproc": dataproc_address, "aiplatform": vertex_url}
-        yield Cloud(project, batches, pipelines, endpoints)
+        yield Cloud(project, batches, pipelines, models, endpoints)
 
 
 @pytest.fixture
@@ -187,6 +198,7 @@ def clear(cloud: Cloud) -> None:
         cloud.batches.delete_batch(batch.name)
     cloud.pipelines._jobs.clear()
     cloud.pipelines._schedules.clear()
+    cloud.models.__init__()
     shutil.rmtree(cloud.pipelines.storage, ignore_errors=True)
     cloud.pipelines.storage.mkdir()
 
