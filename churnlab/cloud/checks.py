@@ -28,10 +28,17 @@ PERMISSIONS = [
     "aiplatform.pipelineJobs.get",
     "aiplatform.pipelineJobs.list",
     "aiplatform.pipelineJobs.cancel",
+    "aiplatform.endpoints.list",
     "bigquery.jobs.create",
     "compute.regions.get",
 ]
 COMPOSER = ["composer.environments.get"]
+MODELS = [
+    "aiplatform.models.upload",
+    "aiplatform.models.list",
+    "aiplatform.modelEvaluations.import",
+]
+ENDPOINT = ["aiplatform.endpoints.deploy", "aiplatform.endpoints.undeploy"]
 # Only `churnlab cloud down` wants it, and can do without.
 SEARCH = "cloudasset.assets.searchAllResources"
 OBJECTS = ["storage.objects.create", "storage.objects.get", "storage.objects.list"]
@@ -95,6 +102,8 @@ def check_apis(clients: Clients, profile: Profile) -> Iterator[Finding]:
 def check_permissions(clients: Clients, profile: Profile) -> Iterator[Finding]:
     """You may do in the project what the commands do."""
     wanted = PERMISSIONS + (COMPOSER if profile.composer_environment else [])
+    wanted += MODELS if profile.serving_image else []
+    wanted += ENDPOINT if profile.serving_endpoint else []
     resource = f"projects/{profile.project_id}"
     with explained("Testing your permissions"):
         answer = clients.projects.test_iam_permissions(

@@ -158,6 +158,8 @@ def test_without_other_addresses_the_clients_go_to_google_and_bill_the_project(m
         clients.compute("Regions"): "compute.googleapis.com",
         clients.pipelines: "europe-west1-aiplatform.googleapis.com",
         clients.schedules: "europe-west1-aiplatform.googleapis.com",
+        clients.models: "europe-west1-aiplatform.googleapis.com",
+        clients.online_endpoints: "europe-west1-aiplatform.googleapis.com",
     }
     for client, address in addresses.items():
         assert client.transport.host.removeprefix("https://").removesuffix(":443") == address

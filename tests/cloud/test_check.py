@@ -173,10 +173,15 @@ def test_who_can_t_search_the_project_is_warned_but_may_run(uploaded):
     assert churnlab("check").error is None
 
 
-def test_composer_s_permission_counts_only_if_composer_is_on(uploaded):
-    uploaded.project.denied = {"composer.environments.get"}
-    assert findings(uploaded)["Permissions"].state == "trouble"
-    found = findings(uploaded, changed(composer_environment=""))["Permissions"]
+@pytest.mark.parametrize(
+    "permission",
+    ["composer.environments.get", "aiplatform.models.upload", "aiplatform.endpoints.deploy"],
+)
+def test_a_permission_for_what_is_switched_on_counts_only_then(uploaded, permission):
+    uploaded.project.denied = {permission}
+    assert findings(uploaded, changed(serving_endpoint="e"))["Permissions"].state == "trouble"
+    off = changed(composer_environment="", serving_image="", serving_endpoint="")
+    found = findings(uploaded, off)["Permissions"]
     assert (found.state, found.detail) == ("ok", f"{len(PERMISSIONS)} granted")
 
 

@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import grpc
 import pytest
 from google.cloud import aiplatform_v1 as vertex
 
 from churnlab.cloud import models
 from churnlab.cloud.profile import write_profile
+from churnlab.errors import CourseError
 from tests.cloud.conftest import PROFILE, changed, churnlab
 from tests.infra import small_packages
 
@@ -111,6 +113,19 @@ def test_a_command_that_was_killed_after_the_upload_is_finished_by_the_next(clou
     said = churnlab("model").text
     assert "Is there: churn-churn@1" in said and "test split" in said
     assert registered(cloud) == {"run-a-training": ["champion", "default"]}
+
+
+def test_what_may_have_arrived_is_not_sent_again_and_a_question_is_asked_again(cloud, lake):
+    lake("run-a-training")
+    clients = cloud.clients()
+    package = models.served_package(clients, PROFILE)
+    cloud.pipelines.fail_next(grpc.StatusCode.UNAVAILABLE)
+    with pytest.raises(CourseError, match="Uploading run-a-training: no answer"):
+        models.upload(clients, PROFILE, package, first=True)
+    assert models.versions(clients, PROFILE) == []
+    cloud.pipelines.fail_next(grpc.StatusCode.UNAVAILABLE, times=2)
+    assert "Uploaded: churn-churn@1" in churnlab("model").text
+    assert len(registered(cloud)) == 1
 
 
 def test_a_dry_run_says_what_it_would_upload_and_uploads_nothing(cloud, lake):
