@@ -46,21 +46,29 @@ def strongest(contributions: np.ndarray, count: int) -> np.ndarray:
     return np.argsort(-np.abs(contributions), axis=1, kind="stable")[:, :count]
 
 
+def reasons_of_one(
+    names: list[str], values: tuple, contributions: np.ndarray, order: np.ndarray
+) -> tuple[list[str], list[float], list[str], list[str]]:
+    """Return a customer's reasons in this order: columns, contributions, what raises, what lowers.
+
+    A column that contributes nothing is no reason.
+    """
+    moved = [(column, float(contributions[column])) for column in order]
+    moved = [(column, move) for column, move in moved if move]
+    words = [(in_words(names[column], values[column]), move) for column, move in moved]
+    raises = [said for said, move in words if move > 0]
+    lowers = [said for said, move in words if move < 0]
+    return [names[column] for column, _ in moved], [move for _, move in moved], raises, lowers
+
+
 def reasons_of(
     customers: pd.DataFrame, names: list[str], contributions: np.ndarray, count: int
 ) -> pd.DataFrame:
     """Return the strongest reasons of each customer: four lists in a row.
 
-    ``feature`` and ``contribution`` by size; ``raises`` and ``lowers`` say the same in words. A
-    column that contributes nothing is no reason.
+    ``feature`` and ``contribution`` by size; ``raises`` and ``lowers`` say the same in words.
     """
-    found, values = [], [customers[name].tolist() for name in names]
-    for row, order in enumerate(strongest(contributions, count)):
-        reasons = [(column, float(contributions[row, column])) for column in order]
-        reasons = [(column, moved) for column, moved in reasons if moved]
-        words = [in_words(names[column], values[column][row]) for column, _ in reasons]
-        raises = [said for said, (_, moved) in zip(words, reasons, strict=True) if moved > 0]
-        lowers = [said for said, (_, moved) in zip(words, reasons, strict=True) if moved < 0]
-        features = [names[column] for column, _ in reasons]
-        found.append((features, [moved for _, moved in reasons], raises, lowers))
+    values = zip(*(customers[name].tolist() for name in names), strict=True)
+    rows = zip(values, contributions, strongest(contributions, count), strict=True)
+    found = [reasons_of_one(names, *row) for row in rows]
     return pd.DataFrame(found, customers.index, ["feature", "contribution", "raises", "lowers"])

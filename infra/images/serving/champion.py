@@ -14,10 +14,9 @@ from typing import Annotated
 
 import numpy as np
 import onnxruntime
-import pandas as pd
 from churn.attribution import TreeShap
 from churn.forest import Forest
-from churn.reasons import reasons_of
+from churn.reasons import reasons_of_one, strongest
 from pyarrow import fs
 from pyarrow import parquet as pq
 from pydantic import BaseModel, Field, ValidationError, create_model
@@ -191,24 +190,25 @@ class Champion:
         probabilities = self.probabilities(x)
         count = int(request.parameters.reasons)
         moves = self.attribution.contributions(x) if count else np.zeros_like(x)
-        names = [column["name"] for column in self.columns]
-        said = {n: [getattr(instance, n) for instance in request.instances] for n in names}
-        reasons = reasons_of(pd.DataFrame(said), names, moves, count).itertuples()
-        rows = zip(x, probabilities, reasons, strict=True)
+        rows = zip(request.instances, x, probabilities, moves, strongest(moves, count), strict=True)
         return {"predictions": [self.prediction(*row) for row in rows]}
 
-    def prediction(self, x: np.ndarray, probability: float, reasons) -> dict:
-        """Return what is said of one customer; ``reasons`` is their row of reasons_of."""
+    def prediction(
+        self, instance: BaseModel, x: np.ndarray, probability: float, moves: np.ndarray, order
+    ) -> dict:
+        """Return what is said of one customer."""
         names = [column["name"] for column in self.columns]
-        moved = zip(reasons.feature, reasons.contribution, strict=True)
+        values = tuple(getattr(instance, name) for name in names)
+        features, contributions, raises, lowers = reasons_of_one(names, values, moves, order)
+        moved = zip(features, contributions, strict=True)
         known = [len(numbers) for numbers in self.numbers]
         return {
             "churn_probability": float(probability),
             "prediction": "yes" if probability >= self.note["threshold"] else "no",
             "base": self.forest.base,
             "reasons": [{"feature": name, "contribution": move} for name, move in moved],
-            "raises": reasons.raises,
-            "lowers": reasons.lowers,
+            "raises": raises,
+            "lowers": lowers,
             "unseen": [n for n, value, k in zip(names, x, known, strict=True) if k and value == k],
             "model_version": self.version,
             "pipeline_id": self.note["pipeline_id"],
