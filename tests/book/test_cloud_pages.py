@@ -144,6 +144,7 @@ def bound(tmp_path_factory) -> dict:
     shutil.copy(INFRA / "variables.tf", folder)
     settings = {"project_id": "demo-project", "author": "user:ada@example.com"}
     settings |= dict.fromkeys(["create_composer", "create_history_server", "create_schedule"], True)
+    settings["function_ingress"] = "ALLOW_ALL"  # else the DAG's call would not come in
     (folder / "all.auto.tfvars.json").write_text(json.dumps(settings), encoding="utf-8")
     names = ["project_roles", "bucket_roles", "dataset_roles", "repository_roles", "acts_as"]
     names += ["accounts", "invokers", "history_readers"]
