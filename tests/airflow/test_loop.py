@@ -25,7 +25,7 @@ from tests.quick_spark import QUICK_SETTINGS
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("airflow")]
 
-CUSTOMERS = 400  # to learn from
+CUSTOMERS = 300  # to learn from
 WAITING = 120
 # What a training shall be here, by the deployment's own compiled pipeline: small, and any model may
 # stand before the gate.
@@ -45,7 +45,7 @@ def moved(number: int, has_fibre: bool, leaves: bool) -> dict[str, str]:
 
 def new_world() -> list[dict[str, str]]:
     """Return customers who leave if they have fibre, with exceptions; tenure says nothing now."""
-    return [moved(n, fibre(n), fibre(n) != (n % 7 == 3)) for n in range(CUSTOMERS)]
+    return [moved(n, fibre(n), fibre(n) != (n % 5 == 4)) for n in range(CUSTOMERS)]
 
 
 def nonsense() -> list[dict[str, str]]:

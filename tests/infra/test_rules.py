@@ -194,7 +194,7 @@ def test_a_broken_rule_is_found(planted_faults, rule):
 
 
 def test_the_lines_that_are_counted_as_alarms_are_those_that_are_said(files):
-    [counted] = [
+    [[counted]] = [
         local["alarm_verdicts"]
         for local in files["monitoring.tf"]["locals"]
         if "alarm_verdicts" in local
