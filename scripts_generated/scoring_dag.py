@@ -182,11 +182,12 @@ def publish(record: dict) -> dict:
 
 
 @task.branch(trigger_rule="all_done_min_one_success")
-def judge(watched: dict | None, dag_run, params) -> str | None:
+def judge(dag_run, params) -> str | None:
     """Return the task that answers the monitor's verdict; None if all is fine."""
-    if not watched:  # the batch gave nothing back
+    scored, watched = (newest_record(pipeline_id_of(dag_run), s) for s in ("scoring", "monitoring"))
+    if not watched or watched["finished"] < scored["finished"]:  # of an earlier scoring
         return "nobody_watched"
-    verdict = newest_record(pipeline_id_of(dag_run), "monitoring")["facts"]["verdict"]
+    verdict = watched["facts"]["verdict"]
     if verdict == "retrain" and params["model_version"] != "champion":
         return "alert"  # who scores with another version on purpose wants no new champion
     return None if verdict == "fine" else verdict
@@ -270,8 +271,9 @@ def churn_scoring():
     score >> checked
     published = publish(checked)
     monitor = spark_batch("monitor", "monitoring")
-    verdict = judge(monitor.output)
-    published >> [monitor, verdict]
+    verdict = judge()
+    published >> monitor >> verdict
+    published >> verdict
     verdict >> [alert(), retrain(), nobody_watched()]
 
 

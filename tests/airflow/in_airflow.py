@@ -45,14 +45,22 @@ def answer(function, *arguments, **options) -> str:
 
 def look_at_verdicts(module, functions: dict, params: dict, key: str) -> dict:
     """Let the monitor say each verdict about the run, and call the tasks that answer."""
-    judged = {"failed": functions["judge"](None, RUN, params)}
+    scored = {"pipeline_id": key, "finished": "2026-11-23T05:16:00.000000+00:00"}
+    scoring = module.in_lake(f"runs/{key}/scoring/1.json")
+    module.write_whole(scoring, scored)
+    judged = {"failed": functions["judge"](RUN, params)}
     for verdict in ("fine", "alert", "retrain"):
         facts = {"verdict": verdict, "model_version": "v7", "moved": ["tenure"]}
-        record = {"pipeline_id": key, "step": "monitoring", "facts": facts}
+        record = {"pipeline_id": key, "facts": facts} | scored
+        record["finished"] = record["finished"].replace("05:16", "05:17")
         module.write_whole(module.in_lake(f"runs/{key}/monitoring/1.json"), record)
-        judged[verdict] = functions["judge"]({"name": "a batch"}, RUN, params)
+        judged[verdict] = functions["judge"](RUN, params)
     other = params | {"model_version": "v6"}
-    judged["retrain another version"] = functions["judge"]({"name": "a batch"}, RUN, other)
+    judged["retrain another version"] = functions["judge"](RUN, other)
+    later = scored | {"finished": scored["finished"].replace("05:16", "05:18")}
+    module.write_whole(scoring, later)
+    judged["scored again"] = functions["judge"](RUN, params)
+    scoring.unlink()
     module.write_whole(module.in_lake(f"alarms/{key}.json"), {"pipeline_id": key} | facts)
     judged["alarm"] = functions["alert"](RUN)
     judged["without a function"] = functions["retrain"](RUN)

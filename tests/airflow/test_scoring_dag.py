@@ -120,6 +120,7 @@ def test_the_check_stands_between_the_batch_and_its_readers_and_watching_comes_a
         ("alert", "alert"),
         ("retrain", "retrain"),
         ("failed", "nobody_watched"),
+        ("scored again", "nobody_watched"),
         ("retrain another version", "alert"),
     ],
 )
