@@ -327,6 +327,22 @@ def lineage(
 
 
 @app.command()
+def alarms(
+    dataset: Annotated[str, typer.Option(help="The dataset of the tables.")] = "churn",
+    lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
+) -> None:
+    """Say which scored batches raised an alarm, what has moved, and what came of it."""
+    from churnlab.run.alarms import alarms as raised
+
+    found = raised(lake or paths.lake(), dataset)
+    if not found:
+        say("No alarm: every batch that was watched is fine.")
+        return
+    rows = [(alarm.pipeline_id, alarm.verdict, alarm.moved, alarm.answer) for alarm in found]
+    screen().print(table_of(("Run", "Verdict", "Moved", "What came of it"), rows, show_lines=True))
+
+
+@app.command()
 def lab(
     port: Annotated[int, typer.Option(help="The port to listen on.")] = 8888,
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,

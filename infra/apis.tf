@@ -21,7 +21,8 @@ locals {
     var.create_schedule ? ["cloudscheduler.googleapis.com"] : [],
     var.create_composer ? ["composer.googleapis.com"] : [],
     var.create_metastore ? ["metastore.googleapis.com"] : [],
-    var.create_budget ? ["billingbudgets.googleapis.com", "monitoring.googleapis.com"] : [],
+    var.create_budget ? ["billingbudgets.googleapis.com"] : [],
+    var.create_budget || var.alarm_email != "" ? ["monitoring.googleapis.com"] : [],
     var.restricted_apis ? ["dns.googleapis.com"] : [],
     var.kms_key == "" ? [] : ["cloudkms.googleapis.com", "workloadidentity.googleapis.com"],
   ))

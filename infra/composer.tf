@@ -73,6 +73,8 @@ resource "google_composer_environment" "airflow" {
           CHURNLAB_STAGING_BUCKET  = google_storage_bucket.buckets["staging"].name
         },
         var.kms_key == "" ? {} : { CHURNLAB_KMS_KEY = var.kms_key },
+        var.batch_image == "" ? {} : { CHURNLAB_BATCH_IMAGE = var.batch_image },
+        local.dag_may_retrain ? { CHURNLAB_FUNCTION_URL = google_cloudfunctions2_function.training.service_config[0].uri } : {},
       )
     }
 

@@ -87,7 +87,14 @@ locals {
     pipeline = concat(local.authors, ["function"])
   }
 
-  invokers = concat(local.authors, var.create_schedule ? ["scheduler"] : [])
+  # Airflow's machines are in a project of Google's: what they send is not internal, so without ALLOW_ALL
+  # the right would be of no use. https://docs.cloud.google.com/run/docs/securing/ingress (accessed 2026-11-29)
+  dag_may_retrain = var.create_composer && var.function_ingress == "ALLOW_ALL"
+  invokers = concat(
+    local.authors,
+    var.create_schedule ? ["scheduler"] : [],
+    local.dag_may_retrain ? ["dag"] : [],
+  )
 
   server_callers = var.serving == "cloud-run" ? local.authors : []
 

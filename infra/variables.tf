@@ -212,7 +212,7 @@ variable "function_archive" {
 }
 
 variable "function_ingress" {
-  description = "From where the function may be called, by those who may: ALLOW_INTERNAL_ONLY (the schedule, this network) or ALLOW_ALL (your laptop as well)."
+  description = "From where the function may be called, by those who may: ALLOW_INTERNAL_ONLY (the schedule, this network) or ALLOW_ALL (your laptop and the scoring DAG as well)."
   type        = string
   default     = "ALLOW_INTERNAL_ONLY"
   nullable    = false
@@ -223,8 +223,20 @@ variable "function_ingress" {
   }
 }
 
+variable "alarm_email" {
+  description = "Who is written to when monitoring raises an alarm; \"\": nobody, and nothing is made for it."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = var.alarm_email == "" || can(regex("^[^@\\s:]+@[^@\\s:]+\\.[a-z]+$", var.alarm_email))
+    error_message = "alarm_email must be an e-mail address."
+  }
+}
+
 variable "batch_image" {
-  description = "An image for the batches that pipeline runs start, in Artifact Registry, with its tag or digest; \"\" is Google's own."
+  description = "An image for the batches that pipeline runs and the DAG start, in Artifact Registry, with its tag or digest; \"\" is Google's own."
   type        = string
   default     = ""
   nullable    = false

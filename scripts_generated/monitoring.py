@@ -7,6 +7,7 @@ import argparse
 import html
 
 import pandas as pd
+from churn.alarms import raise_alarm, refused_challengers
 from churn.contract import AMOUNTS, CATEGORIES, clean, judge, read_raw
 from churn.drift import compare_columns
 from churn.lake import check_lake, join_uri, write_text
@@ -18,6 +19,7 @@ from churn.runs import check_pipeline_id, close_run, run_record
 from churn.tables import (
     dataset_root,
     own_or_newest_run,
+    read_rows,
     read_table,
     write_table,
 )
@@ -251,11 +253,14 @@ def main(arguments: list[str] | None = None) -> None:
     title = f"{said}: {scoring['predictions']} customers of run {scored_run}"
     write_text(join_uri(lake, report), report_page(title, drift, checks))
 
-    # The last line of the log says the verdict in words that an alert can look for, and the record
-    # keeps it for the DAG.
+    # Now the facts, in all three places.
     moved = sorted(drift.index[drift["drifted"].astype(bool)])
     facts = {"scored_run": scored_run, "model_version": entry["model_version"], "report": report}
     facts |= {"verdict": said, "moved": moved, "customers": scoring["predictions"]}
+    facts["refused"] = refused_challengers(
+        read_rows(tables, "model_registry"), entry["model_version"]
+    )
+    raise_alarm(lake, pipeline_id, facts)
     print(f"monitoring: {said} {' '.join(moved)}".rstrip())
     print(close_run(spark, "monitoring", lake, pipeline_id, **facts), flush=True)
 

@@ -1,6 +1,6 @@
 # Generated from notebooks/12-scoring-dag.ipynb by `make export`; do not edit.
-"""Score the customers of each day: wait for their file, score it as a batch, check the result, and
-publish it only if it is good.
+"""Score the customers of each day: wait for their file, score it as a batch, check the result,
+publish it only if it is good, and watch what was published.
 """
 
 import hashlib
@@ -8,9 +8,10 @@ import json
 import os
 from datetime import UTC, datetime
 
+import requests
 from airflow.providers.google.cloud.operators.dataproc import DataprocCreateBatchOperator
 from airflow.sdk import ObjectStoragePath, Param, PokeReturnValue, dag, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 
 def setting(name: str, default: str | None = None) -> str:
@@ -38,6 +39,10 @@ SUBNETWORK = setting("CHURNLAB_SUBNETWORK", "")
 STAGING_BUCKET = setting("CHURNLAB_STAGING_BUCKET", "")
 
 KMS_KEY = setting("CHURNLAB_KMS_KEY", "")
+
+IMAGE = setting("CHURNLAB_BATCH_IMAGE", "")
+
+FUNCTION_URL = setting("CHURNLAB_FUNCTION_URL", "")
 
 SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 
@@ -81,26 +86,38 @@ def wait_for_customers(dag_run, params) -> PokeReturnValue:
     return PokeReturnValue(file.exists(), str(file))
 
 
-def batch_request(customers) -> dict:
-    """Return the batch that scores a file; Airflow fills in what stands in braces."""
+def batch_request(step: str, options: dict) -> dict:
+    """Return the batch that runs a step of a run; Airflow fills in what stands in braces."""
     pipeline_id = "{{ pipeline_id_of(dag_run) }}"
-    options = {"--pipeline-id": pipeline_id, "--lake": LAKE, "--customers": customers}
-    options |= {"--dataset": DATASET, "--model-version": "{{ params.model_version }}"}
+    options = {"--pipeline-id": pipeline_id, "--lake": LAKE, "--dataset": DATASET} | options
     execution = {"service_account": SERVICE_ACCOUNT, "subnetwork_uri": SUBNETWORK}
     execution |= {"staging_bucket": STAGING_BUCKET, "kms_key": KMS_KEY}
+    labels = {"course": "churnlab", "step": step.replace("_", "-"), "pipeline-id": pipeline_id}
     return {
         "pyspark_batch": {
-            "main_python_file_uri": f"{CODE}/batch_scoring.py",
+            "main_python_file_uri": f"{CODE}/{step}.py",
             "python_file_uris": [f"{CODE}/churn.zip"],
             "args": [word for option in options.items() for word in option],
         },
-        "labels": {"course": "churnlab", "step": "batch-scoring", "pipeline-id": pipeline_id},
-        "runtime_config": {"version": "2.3"},
+        "labels": labels,
+        "runtime_config": {"version": "2.3"} | ({"container_image": IMAGE} if IMAGE else {}),
         "environment_config": {
             "execution_config": {"ttl": {"seconds": 3600}}
             | {name: value for name, value in execution.items() if value}
         },
     }
+
+
+def spark_batch(task_id: str, step: str, **options) -> DataprocCreateBatchOperator:
+    """Return the task that runs a step of a run as a batch; ``options`` are those of its script."""
+    options = {f"--{name.replace('_', '-')}": value for name, value in options.items()}
+    return DataprocCreateBatchOperator(
+        task_id=task_id,
+        project_id=PROJECT,
+        region=REGION,
+        batch_id=f"{task_id}-{{{{ pipeline_id_of(dag_run) }}}}-t{{{{ ti.try_number }}}}",
+        batch=batch_request(step, options),
+    )
 
 
 def problems_of(record: dict, pipeline_id: str, limits: dict) -> list[str]:
@@ -122,23 +139,35 @@ def problems_of(record: dict, pipeline_id: str, limits: dict) -> list[str]:
     return [problem for problem, broken in rules.items() if broken]
 
 
+def newest_record(pipeline_id: str, step: str) -> dict:
+    """Return the last record of a step of a run, {} for none."""
+    folder = in_lake(f"runs/{pipeline_id}/{step}")
+    records = sorted(file.name for file in folder.iterdir()) if folder.exists() else []
+    return json.loads((folder / records[-1]).read_text()) if records else {}
+
+
 @task
 def check_quality(dag_run, params) -> dict:
     """Return the record of this run's scoring step, or fail the run for good."""
     pipeline_id = pipeline_id_of(dag_run)
-    folder = in_lake(f"runs/{pipeline_id}/scoring")
-    records = sorted(file.name for file in folder.iterdir()) if folder.exists() else []
-    if not records:
-        raise AirflowFailException(f"Not published: the batch left no record in {folder}.")
-    file = folder / records[-1]  # a retry of the batch leaves another; names sort by time
-    record = json.loads(file.read_text())
+    record = newest_record(pipeline_id, "scoring")
+    if not record:
+        raise AirflowFailException(f"Not published: the batch of {pipeline_id} left no record.")
     if problems := problems_of(record, pipeline_id, params):
-        raise AirflowFailException(f"Not published: {'; '.join(problems)}. See {file}.")
+        raise AirflowFailException(f"Not published: {'; '.join(problems)}. Run {pipeline_id}.")
     return record
 
 
+def write_whole(target: ObjectStoragePath, content: dict) -> None:
+    """Write a small file of JSON aside, and move it into its place."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.{content['pipeline_id']}.partial")
+    partial.write_text(json.dumps(content, indent=2))
+    partial.rename(target)
+
+
 @task
-def publish(record: dict, dag_run) -> dict:
+def publish(record: dict) -> dict:
     """Point the readers to this run's predictions, unless they already have newer ones."""
     target = in_lake("published/batch_predictions.json")
     if target.exists():
@@ -148,11 +177,79 @@ def publish(record: dict, dag_run) -> dict:
     names = ("source", "model_version", "predictions", "offers")
     pointer = {"pipeline_id": record["pipeline_id"], "dataset": DATASET}
     pointer |= {name: record["facts"][name] for name in names}
-    partial = target.with_name(f"{target.name}.{pipeline_id_of(dag_run)}.partial")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(json.dumps(pointer, indent=2))
-    partial.rename(target)
+    write_whole(target, pointer)
     return pointer
+
+
+@task.branch(trigger_rule="all_done_min_one_success")
+def judge(dag_run, params) -> str | None:
+    """Return the task that answers the monitor's verdict; None if all is fine."""
+    scored, watched = (newest_record(pipeline_id_of(dag_run), s) for s in ("scoring", "monitoring"))
+    if not watched or watched["finished"] < scored["finished"]:  # of an earlier scoring
+        return "nobody_watched"
+    verdict = watched["facts"]["verdict"]
+    if verdict == "retrain" and params["model_version"] != "champion":
+        return "alert"  # who scores with another version on purpose wants no new champion
+    return None if verdict == "fine" else verdict
+
+
+def note(dag_run, **more) -> dict:
+    """Add to the alarm of a run, say it in the log, and return it."""
+    pipeline_id = pipeline_id_of(dag_run)
+    file = in_lake(f"alarms/{pipeline_id}.json")
+    alarm = json.loads(file.read_text()) if file.exists() else {}
+    alarm |= {"pipeline_id": pipeline_id} | more
+    write_whole(file, alarm)
+    print(f"monitoring: {alarm['verdict']} {json.dumps(alarm)}")
+    return alarm
+
+
+@task
+def alert(dag_run) -> dict:
+    """Say what has moved."""
+    return note(dag_run)
+
+
+@task
+def nobody_watched(dag_run) -> None:
+    """Fail the run: it is published, and nobody knows whether the world has moved."""
+    note(dag_run, verdict="unwatched", moved=[])
+    raise AirflowFailException("Published, but nobody watched: see the log of `monitor`.")
+
+
+def retraining_key(model_version: str, run_after: datetime) -> str:
+    """Return the key of a retraining: one for a model version and a week (ISO, in UTC)."""
+    year, week, _ = run_after.astimezone(UTC).isocalendar()
+    return f"retrain-{model_version}-{year}-w{week:02}"
+
+
+def identity(url: str) -> dict[str, str]:
+    """Return the header by which a function on Google Cloud knows the caller, {} for others."""
+    if not url.startswith("https://"):
+        return {}
+    from google.auth.transport.requests import Request
+    from google.oauth2 import id_token
+
+    return {"Authorization": f"Bearer {id_token.fetch_id_token(Request(), url)}"}
+
+
+@task
+def retrain(dag_run) -> dict:
+    """Start one training for this champion and week, or say that there is nobody to ask."""
+    version = newest_record(pipeline_id_of(dag_run), "monitoring")["facts"]["model_version"]
+    key = retraining_key(version, dag_run.run_after)
+    if not FUNCTION_URL:
+        return note(dag_run, retraining={"error": "CHURNLAB_FUNCTION_URL is not set: alert only."})
+    headers = {"Idempotency-Key": key} | identity(FUNCTION_URL)
+    answer = requests.post(FUNCTION_URL, json={"parameters": {}}, headers=headers, timeout=120)
+    is_json = answer.headers.get("Content-Type", "").startswith("application/json")
+    reply = answer.json() if is_json else {"error": answer.text[:200]}
+    alarm = note(dag_run, retraining={"key": key, "status": answer.status_code} | reply)
+    if not answer.ok:
+        again = answer.status_code in (429, 503)  # the others stay as they are
+        error = AirflowException if again else AirflowFailException
+        raise error(f"No training: the function answers {answer.status_code}: {reply}")
+    return alarm
 
 
 @dag(
@@ -166,17 +263,18 @@ def publish(record: dict, dag_run) -> dict:
     tags=["churnlab"],
 )
 def churn_scoring():
-    """Score the customers of each day, check the result, and publish it only if it is good."""
-    score = DataprocCreateBatchOperator(
-        task_id="score",
-        project_id=PROJECT,
-        region=REGION,
-        batch_id="score-{{ pipeline_id_of(dag_run) }}-t{{ ti.try_number }}",
-        batch=batch_request(wait_for_customers()),
-    )
+    """Score the customers of each day, publish what is good, and watch what was published."""
+    customers = wait_for_customers()
+    model = "{{ params.model_version }}"
+    score = spark_batch("score", "batch_scoring", customers=customers, model_version=model)
     checked = check_quality()
     score >> checked
-    publish(checked)
+    published = publish(checked)
+    monitor = spark_batch("monitor", "monitoring")
+    verdict = judge()
+    published >> monitor >> verdict
+    published >> verdict
+    verdict >> [alert(), retrain(), nobody_watched()]
 
 
 SCORING_DAG = churn_scoring()

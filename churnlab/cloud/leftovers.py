@@ -32,6 +32,7 @@ BILLS = {
     "dataproc.googleapis.com/Cluster": "while it runs",
     "dataproc.googleapis.com/Session": "while it is active",
     "metastore.googleapis.com/Service": "all day",
+    "monitoring.googleapis.com/AlertPolicy": "its conditions, by the month",
     "notebooks.googleapis.com/Instance": "while it runs, its disks always",
     "run.googleapis.com/Service": "each call",
     "storage.googleapis.com/Bucket": "the objects in it",

@@ -25,6 +25,8 @@ run "no_role_is_primitive_and_nobody_is_everybody" {
     create_budget         = true
     billing_account       = "012345-6789AB-CDEF01"
     budget_email          = "ada@example.com"
+    alarm_email           = "ada@example.com"
+    function_ingress      = "ALLOW_ALL"
     restricted_apis       = true
     serving               = "cloud-run"
     serving_image         = "us-central1-docker.pkg.dev/mock-project/churnlab/serving:1"

@@ -31,6 +31,7 @@ run "a_first_kind_of_mistake_is_refused" {
     function_archive       = "function.tar"
     function_ingress       = "EVERYBODY"
     serving                = "vertex"
+    alarm_email            = "ada"
     batch_image            = "docker.io/library/python:3.11"
     subnet_cidr            = "10.20.0.1/20"
     kms_key                = "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"
@@ -53,6 +54,7 @@ run "a_first_kind_of_mistake_is_refused" {
     var.function_archive,
     var.function_ingress,
     var.serving,
+    var.alarm_email,
     var.batch_image,
     var.subnet_cidr,
     var.kms_key,
@@ -84,6 +86,7 @@ run "a_second_kind_of_mistake_is_refused" {
     kms_key              = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1"
     create_budget        = true
     budget_amount        = 12.5
+    alarm_email          = "user:ada@example.com"
     budget_email         = "user:ada@example.com"
   }
 
@@ -102,6 +105,7 @@ run "a_second_kind_of_mistake_is_refused" {
     var.subnet_cidr,
     var.kms_key,
     var.budget_amount,
+    var.alarm_email,
     var.budget_email,
     var.billing_account,
     var.zone,

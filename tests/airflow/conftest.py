@@ -17,6 +17,7 @@ from churnlab.standins.airflow import (
 )
 from churnlab.standins.server import stand_ins
 from tests.conftest import CUSTOMER, customer, write_raw
+from tests.local_cloud import function, start_function  # noqa: F401  where `cloud` is a module's
 from tests.quick_spark import QUICK_SETTINGS
 
 WITHOUT_CHURN = list(CUSTOMER)[:-1]

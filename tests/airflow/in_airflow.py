@@ -43,6 +43,32 @@ def answer(function, *arguments, **options) -> str:
         return f"{type(error).__name__}: {error}"
 
 
+def look_at_verdicts(module, functions: dict, params: dict, key: str) -> dict:
+    """Let the monitor say each verdict about the run, and call the tasks that answer."""
+    scored = {"pipeline_id": key, "finished": "2026-11-23T05:16:00.000000+00:00"}
+    scoring = module.in_lake(f"runs/{key}/scoring/1.json")
+    module.write_whole(scoring, scored)
+    judged = {"failed": functions["judge"](RUN, params)}
+    for verdict in ("fine", "alert", "retrain"):
+        facts = {"verdict": verdict, "model_version": "v7", "moved": ["tenure"]}
+        record = {"pipeline_id": key, "facts": facts} | scored
+        record["finished"] = record["finished"].replace("05:16", "05:17")
+        module.write_whole(module.in_lake(f"runs/{key}/monitoring/1.json"), record)
+        judged[verdict] = functions["judge"](RUN, params)
+    other = params | {"model_version": "v6"}
+    judged["retrain another version"] = functions["judge"](RUN, other)
+    later = scored | {"finished": scored["finished"].replace("05:16", "05:18")}
+    module.write_whole(scoring, later)
+    judged["scored again"] = functions["judge"](RUN, params)
+    scoring.unlink()
+    module.write_whole(module.in_lake(f"alarms/{key}.json"), {"pipeline_id": key} | facts)
+    judged["alarm"] = functions["alert"](RUN)
+    judged["without a function"] = functions["retrain"](RUN)
+    judged["nobody"] = answer(functions["nobody_watched"], RUN)
+    judged["file"] = json.loads(module.in_lake(f"alarms/{key}.json").read_text())
+    return judged
+
+
 def look_at_tasks(dag, lake: Path) -> dict:
     """Call the DAG's own tasks, outside a run."""
     functions = {task.task_id: getattr(task, "python_callable", None) for task in dag.tasks}
@@ -56,19 +82,21 @@ def look_at_tasks(dag, lake: Path) -> dict:
     after = sense(RUN, params)
     key = module.pipeline_id_of(RUN)
     no_record = answer(functions["check_quality"], RUN, params)
+    judged = look_at_verdicts(module, functions, params, key)
     record = {"pipeline_id": key, "step": "scoring"}
     facts = {"source": "a.csv", "model_version": "m", "predictions": 9, "offers": 3}
-    first = answer(functions["publish"], record | {"facts": facts}, RUN)
+    first = answer(functions["publish"], record | {"facts": facts})
     later = {"pipeline_id": "20270101t000000-000000", "facts": facts}
-    answer(functions["publish"], later, RUN)
-    late = answer(functions["publish"], record | {"facts": facts}, RUN)
+    answer(functions["publish"], later)
+    late = answer(functions["publish"], record | {"facts": facts})
     move, ObjectStoragePath.rename = ObjectStoragePath.rename, None  # killed before the move
-    killed = answer(functions["publish"], later | {"pipeline_id": "2028"}, RUN)
+    killed = answer(functions["publish"], later | {"pipeline_id": "2028"})
     ObjectStoragePath.rename = move
     return {
         "key": key,
         "sensed": [before.is_done, after.is_done, after.xcom_value],
         "no_record": no_record,
+        "judged": judged,
         "first": first,
         "late": late,
         "killed": killed,
@@ -97,6 +125,8 @@ def main(folder: str, lake: str, cases: str) -> None:
             },
             "deferrable": dag.get_task("score").deferrable,
             "batch": dag.get_task("score").batch,
+            "monitor": dag.get_task("monitor").batch,
+            "rules": {task.task_id: task.trigger_rule for task in dag.tasks},
             "batch_id": dag.get_task("score").batch_id,
             "problems": {
                 name: module.problems_of(record, "run", limits)

@@ -97,12 +97,64 @@ def test_reading_the_file_takes_little_processor_time_once_airflow_is_imported(s
     assert best < 2
 
 
-def test_the_check_stands_between_the_batch_and_its_readers(seen):
+def test_the_check_stands_between_the_batch_and_its_readers_and_watching_comes_after(seen):
     assert seen["arrows"] == [
         ["check_quality", "publish"],
+        ["judge", "alert"],
+        ["judge", "nobody_watched"],
+        ["judge", "retrain"],
+        ["monitor", "judge"],
+        ["publish", "judge"],
+        ["publish", "monitor"],
         ["score", "check_quality"],
         ["wait_for_customers", "score"],
     ]
+    rules = {name for name, rule in seen["rules"].items() if rule != "all_success"}
+    assert rules == {"judge"}  # it answers for a monitor that has failed, too
+
+
+@pytest.mark.parametrize(
+    ("verdict", "task"),
+    [
+        ("fine", None),
+        ("alert", "alert"),
+        ("retrain", "retrain"),
+        ("failed", "nobody_watched"),
+        ("scored again", "nobody_watched"),
+        ("retrain another version", "alert"),
+    ],
+)
+def test_the_run_branches_by_the_monitor_s_verdict(seen, verdict, task):
+    assert seen["tasks"]["judged"][verdict] == task
+
+
+def test_an_alarm_says_what_has_moved(seen):
+    alarm = seen["tasks"]["judged"]["alarm"]
+    assert (alarm["pipeline_id"], alarm["moved"]) == (seen["tasks"]["key"], ["tenure"])
+
+
+def test_without_a_function_a_retraining_is_an_alert_that_says_so(seen):
+    alarm = seen["tasks"]["judged"]["without a function"]
+    assert "CHURNLAB_FUNCTION_URL is not set" in alarm["retraining"]["error"]
+
+
+def test_a_run_that_nobody_watched_fails_after_it_has_said_so(seen):
+    judged = seen["tasks"]["judged"]
+    assert judged["nobody"].startswith("AirflowFailException: Published, but nobody watched")
+    assert (judged["file"]["verdict"], judged["file"]["moved"]) == ("unwatched", [])
+
+
+def test_the_monitor_is_a_batch_like_the_other_about_the_same_run(seen):
+    score, monitor = seen["batch"], seen["monitor"]
+    ours = score["pyspark_batch"] | {"args": monitor["pyspark_batch"]["args"]}
+    ours["main_python_file_uri"] = ours["main_python_file_uri"].replace(
+        "batch_scoring", "monitoring"
+    )
+    labels = score["labels"] | {"step": "monitoring"}
+    assert monitor == score | {"pyspark_batch": ours, "labels": labels}
+    words = monitor["pyspark_batch"]["args"]
+    assert words == score["pyspark_batch"]["args"][: len(words)]
+    assert words[::2] == ["--pipeline-id", "--lake", "--dataset"]
 
 
 def test_it_runs_daily_one_run_at_a_time_and_never_catches_up(seen):
@@ -131,10 +183,13 @@ def test_deferring_bucket_and_key_are_left_to_the_environment(seen, tmp_path):
         AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE="True",
         CHURNLAB_STAGING_BUCKET="demo-staging",
         CHURNLAB_KMS_KEY=key,
+        CHURNLAB_BATCH_IMAGE="host/demo/images/batch:v1",
     )
     assert other["deferrable"] is True
     execution = execution_of(other)
     assert (execution["staging_bucket"], execution["kms_key"]) == ("demo-staging", key)
+    runtime = {"version": "2.3", "container_image": "host/demo/images/batch:v1"}
+    assert other["batch"]["runtime_config"] == other["monitor"]["runtime_config"] == runtime
 
 
 def test_a_missing_setting_is_an_import_error_that_names_it(tmp_path):

@@ -146,6 +146,7 @@ def bound(tmp_path_factory) -> dict:
     settings |= dict.fromkeys(["create_composer", "create_history_server", "create_schedule"], True)
     image = "us-central1-docker.pkg.dev/demo-project/churnlab/serving:1"
     settings |= {"serving": "cloud-run", "serving_image": image}
+    settings["function_ingress"] = "ALLOW_ALL"  # else the DAG's call would not come in
     (folder / "all.auto.tfvars.json").write_text(json.dumps(settings), encoding="utf-8")
     names = ["project_roles", "bucket_roles", "dataset_roles", "repository_roles", "acts_as"]
     names += ["accounts", "invokers", "server_callers", "history_readers"]

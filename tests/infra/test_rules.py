@@ -1,6 +1,8 @@
 """The house rules of infra/, read off the text: one provider and a wait, no tricks, everything described."""
 
+import ast
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -190,6 +192,22 @@ def test_the_machine_starts_when_its_notebooks_are_in_the_bucket(files):
 @pytest.mark.parametrize("rule", FAULTS)
 def test_a_broken_rule_is_found(planted_faults, rule):
     assert [fault.partition(":")[0] for fault in planted_faults[rule]] == [rule]
+
+
+def test_the_lines_that_are_counted_as_alarms_are_those_that_are_said(files):
+    [[counted]] = [
+        local["alarm_verdicts"]
+        for local in files["monitoring.tf"]["locals"]
+        if "alarm_verdicts" in local
+    ]
+    script = ast.parse((paths.SCRIPTS / "monitoring.py").read_text(encoding="utf-8"))
+    [verdict] = [node for node in script.body if getattr(node, "name", "") == "verdict"]
+    ends = [node for node in ast.walk(verdict) if isinstance(node, ast.Return)]
+    said = {word.value for end in ends for word in ast.walk(end) if isinstance(word, ast.Constant)}
+    dag = (paths.SCRIPTS / "scoring_dag.py").read_text(encoding="utf-8")
+    said |= set(re.findall(r'note\(dag_run, verdict="(\w+)"', dag))
+    assert {word.strip('"') for word in counted} == said - {"fine"}
+    assert len(counted) == 3
 
 
 def test_no_key_or_state_lies_in_infra():

@@ -95,6 +95,17 @@ BROKEN = {
 }
 
 
+def test_only_what_is_not_fine_leaves_an_alarm_and_the_newest_comes_first(watch, world):
+    lake, _ = world
+    watch("again", customers(60, Contract="Two year"))
+    assert "again" in {alarm["pipeline_id"] for alarm in library.alarms.raised_alarms(lake)}
+    watch("again", customers(200))  # the same run once more, on customers as they should be
+    watch("z-late", customers(60, Contract="Two year"))
+    raised = [alarm["pipeline_id"] for alarm in library.alarms.raised_alarms(lake)]
+    assert "again" not in raised and "calm" not in raised
+    assert raised == sorted(raised, reverse=True) and raised[0] == "z-late"
+
+
 @pytest.fixture(scope="module")
 def broken(watch) -> dict:
     """What monitoring says of the broken batch, asked twice."""
