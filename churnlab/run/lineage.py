@@ -15,6 +15,7 @@ NOTEBOOKS = {
     "tuning": "05-hyperparameter-tuning",
     "scoring": "06-batch-scoring",
     "explain": "14-explain",
+    "monitoring": "16-monitoring",
     "packaging": "17-online-serving",
 }
 

@@ -356,4 +356,23 @@ WRONG_ANSWERS = [
         "        raise\n    ### END",
         "nobody",
     ),
+    # Cost and clean-up
+    ("one batch or three?", "max(one, 60)", "one", "three minutes are billed apart"),
+    ("one batch or three?", "max(sum(seconds), 60)", "sum(seconds)", "a single step"),
+    ("one batch or three?", "if seconds else 0", "if True else 0", "nothing is saved"),
+    ("one batch or three?", "return units", "return 12.0", "twice the machines"),
+    ("what goes first?", "usd is None or usd > 0", "usd is None or usd >= 0", "leave it alone"),
+    ("what goes first?", "usd is None or usd > 0", "usd", "not a price of 0"),
+    ("what goes first?", "is not None", "is None", "may be the dearest"),
+    ("what goes first?", "-(billing[n] or 0)", "(billing[n] or 0)", "then the dearest first"),
+    ("what goes first?", "or 0), n)", "or 0))", "names decide a tie"),
+    ("when does the mail come?", "return day + 1", "return day", "fourth morning"),
+    ("when does the mail come?", ">= share", "> share", "exactly has reached it"),
+    ("when does the mail come?", "share * limit", "limit", "not on day 6"),
+    (
+        "when does the mail come?",
+        "    return None\n    ### END",
+        "    return len(daily) + 1\n    ### END",
+        "no mail comes",
+    ),
 ]

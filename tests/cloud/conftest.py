@@ -28,10 +28,10 @@ from churnlab.standins.clients import VERTEX, google_clients
 from churnlab.standins.storage import storage_server
 
 if TYPE_CHECKING:  # Google's libraries take seconds, which only who needs the servers shall wait
+    from churnlab.standins.control import Project
     from churnlab.standins.models import ModelService
     from churnlab.standins.pipelines import PipelineService
     from tests.cloud.quick_batches import QuickBatches
-    from tests.cloud.servers import Project
 
 PROFILE = Profile(
     project_id="demo",
@@ -92,13 +92,13 @@ class Cloud:
 def servers(tmp_path_factory) -> Iterator[Cloud]:
     """The servers, once for all tests; ``cloud`` empties them for each."""
     from churnlab.standins.batches_grpc import serve_grpc as serve_batches
+    from churnlab.standins.control import Project, serve_grpc, serve_rest
     from churnlab.standins.models import ModelService
     from churnlab.standins.models_rest import add_models
     from churnlab.standins.pipelines import PipelineService
     from churnlab.standins.pipelines_rest import rest_app as pipelines_app
     from churnlab.standins.rest import serve_app
     from tests.cloud.quick_batches import QuickBatches
-    from tests.cloud.servers import Project, serve_grpc, serve_rest
 
     storage = tmp_path_factory.mktemp("storage")
     with ExitStack() as ends:

@@ -19,6 +19,7 @@ from churnlab.cloud.costs import (
 )
 from churnlab.errors import CourseError
 from churnlab.facts import FACTS, LOADER, node_dcu
+from churnlab.run.lineage import NOTEBOOKS
 from scripts_generated import serverless_batches
 
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -217,6 +218,11 @@ def test_every_toggle_of_terraform_has_its_costs_and_no_other_is_named():
     assert toggles <= terraform_variables()
     creates = {name for name in terraform_variables() if name.startswith("create_")}
     assert creates - toggles == {"create_budget"}  # a budget only warns
+
+
+def test_every_step_that_leaves_a_record_is_in_the_cost_model():
+    titles = " ".join(module.title for module in MODULES.values()).replace("01–06", "03 04 05 06")
+    assert {notebook[:2] for notebook in NOTEBOOKS.values()} <= set(re.findall(r"\d\d", titles))
 
 
 def terraform(file: str) -> str:

@@ -504,6 +504,7 @@ def test_a_corrupt_model_directory_is_named_and_nothing_is_written(step, chain):
 
 SCRIPTS = {
     "batch_scoring": ("--reasons", "some"),
+    "cost_and_clean_up": ("--days", "some"),
     "customer_data": ("--rows", "many"),
     "explain": ("--repeats", "few"),
     "hyperparameter_tuning": ("--quick", "maybe"),

@@ -1,7 +1,8 @@
 """A project of Google Cloud on loopback, as far as `churnlab cloud` asks for it.
 
-The messages are the services' own; what is in the project is a test's to say. Each server notes
-the calls, with the time that the caller grants, and fails those that a test wants to fail.
+Sessions, quotas, permissions, the inventory, Composer and Airflow: what the stand-ins of batches
+and pipelines do not know. The messages are the services' own; what is in the project is for a page
+or a test to say. Each server notes the calls, and fails those that a test wants to fail.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ class Fault:
     facts: dict[str, str] = field(default_factory=dict)
 
     def detail(self) -> error_details_pb2.ErrorInfo:
+        """Return what the error says beside its message."""
         return error_details_pb2.ErrorInfo(reason=self.reason, metadata=self.facts)
 
 
@@ -111,15 +113,18 @@ def search_all_resources(project: Project, asked):
 
 
 def list_sessions(project: Project, asked):
+    """The sessions, whatever their state."""
     return dataproc.ListSessionsResponse(sessions=list(project.sessions.values()))
 
 
 def terminate_session(project: Project, asked):
+    """End a session at once."""
     project.sessions[asked.name].state = dataproc.Session.State.TERMINATED
     return operations_pb2.Operation(name="operations/terminate", done=True)
 
 
 def get_environment(project: Project, asked):
+    """One of the Composer environments."""
     found = [each for each in project.environments if each.name == asked.name]
     if not found:
         raise LookupError(f"Not found: {asked.name}")
@@ -127,6 +132,7 @@ def get_environment(project: Project, asked):
 
 
 def list_environments(project: Project, asked):
+    """All Composer environments."""
     return composer.ListEnvironmentsResponse(environments=project.environments)
 
 
