@@ -32,6 +32,7 @@ SCORING = {
 }
 IN_SPARK = ("rows", "xgboost_in_spark", "fits", "scan", "transform", "onnx_in_spark")
 ARMS = (*TRAINING, *PREPROCESSING, *SCORING)
+PATIENCE = 1200  # seconds; no arm is waited for longer
 LARGEST_GAP = 1e-9  # between two means of the same probabilities, summed in another order
 
 
@@ -46,12 +47,12 @@ def run_arm(arm: str, lake: Path, trees: int) -> dict:
     place.mkdir()
     if arm not in IN_SPARK:
         command = [sys.executable, "-m", "benchmarks.alone", arm, str(lake), str(trees)]
-        found, said = run_watched(command, place, environment())
+        found, said = run_watched(command, place, environment(), PATIENCE)
     else:
         command = [str(Path(sys.executable).with_name("spark-submit")), "--driver-memory"]
         command += [growth.DRIVER_MEMORY, *event_log_options(events), "--py-files", str(ARCHIVE)]
         command += [str(HERE / "shared_out.py"), arm, str(lake), str(trees)]
-        found, said = run_watched(command, place, environment())
+        found, said = run_watched(command, place, environment(), PATIENCE)
         said |= read_events(events)
         shutil.rmtree(events)
     shutil.rmtree(place)

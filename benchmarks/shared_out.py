@@ -9,9 +9,11 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
+from py4j.protocol import Py4JError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -162,7 +164,19 @@ def main(arguments: list[str]) -> None:
     spark = SparkSession.builder.appName(f"arm-{arm}").getOrCreate()
     found = ARMS[arm](spark, lake, int(number))
     print(json.dumps(found), flush=True)
+    end(spark)
+
+
+def end(spark: SparkSession) -> None:
+    """Stop the session, and Java with it.
+
+    After a barrier stage, such as XGBoost's, a timer of Spark 3.5 would keep Java alive for ever:
+    https://github.com/apache/spark/pull/50223.
+    """
+    java = spark.sparkContext._jvm.java.lang.System
     spark.stop()
+    with suppress(Py4JError):  # nobody answers any more
+        java.exit(0)
 
 
 if __name__ == "__main__":

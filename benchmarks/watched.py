@@ -1,5 +1,6 @@
 """Run a process to its end: what it took, and what Spark's own event log says it did."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,17 +13,21 @@ import psutil
 from churnlab.errors import CourseError
 
 EVERY = 0.2  # seconds between two looks at the memory
+PATIENCE = 3600  # seconds until a process that has not ended is taken to hang
 PROFILE = 5  # stages
 
 
 def run_watched(
-    command: list[str], folder: Path, env: dict[str, str] | None = None
+    command: list[str],
+    folder: Path,
+    env: dict[str, str] | None = None,
+    patience: float = PATIENCE,
 ) -> tuple[dict, dict]:
     """Run a command in a folder; return seconds and memory, and the JSON object it said last.
 
     ``driver_mb`` is the most memory that its largest process has held, in MB, ``total_mb`` the most
     of its tree at one moment. What forked processes share counts once for each.
-    Raises CourseError if it fails.
+    Raises CourseError if it fails, or has not ended after ``patience`` seconds.
     """
     log = folder / "process.log"
     with log.open("w", encoding="utf-8") as stream:
@@ -33,15 +38,27 @@ def run_watched(
         watcher = threading.Thread(target=watch, args=(process.pid, peaks, ended))
         watcher.start()
         try:
-            status = process.wait()
+            status = process.wait(patience)
+        except subprocess.TimeoutExpired:
+            status = f"{patience:g} s without an end"
         finally:
             ended.set()
             watcher.join()
+            end_tree(process)
         seconds = os.times().elapsed - started
     said = log.read_text(encoding="utf-8", errors="replace")
     if status:
         raise CourseError(f"{command[0]} ended with status {status}:\n{said[-3000:]}", f"{log}")
     return {"seconds": round(seconds, 2), **peaks}, last_object(said)
+
+
+def end_tree(process: subprocess.Popen) -> None:
+    """End a process that still runs, and all that it started."""
+    if process.poll() is None:
+        for member in tree(process.pid):
+            with contextlib.suppress(psutil.Error):
+                member.kill()
+        process.wait()
 
 
 def last_object(text: str) -> dict:

@@ -4,7 +4,9 @@ import json
 import shutil
 import sys
 from collections import Counter
+from contextlib import suppress
 
+import psutil
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -170,6 +172,17 @@ def test_memory_is_that_of_the_largest_process_and_of_the_whole_tree(tmp_path):
 def test_a_command_that_fails_is_an_error_with_the_end_of_what_it_said(tmp_path):
     with pytest.raises(CourseError, match=r"status 1:\n.*no such customers"):
         watched.run_watched([sys.executable, "-c", "exit('no such customers')"], tmp_path)
+
+
+def test_a_command_that_hangs_is_ended_with_all_that_it_started(tmp_path):
+    hang = "import time; time.sleep(600)"
+    child = f"subprocess.Popen([sys.executable, '-c', {hang!r}])"
+    program = f"import subprocess, sys; print({child}.pid, flush=True); {hang}"
+    with pytest.raises(CourseError, match="status 2 s without an end"):
+        watched.run_watched([sys.executable, "-c", program], tmp_path, patience=2)
+    with suppress(psutil.NoSuchProcess):  # or dead, and not yet missed
+        left = psutil.Process(int((tmp_path / "process.log").read_text()))
+        assert left.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize(
