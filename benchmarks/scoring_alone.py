@@ -26,7 +26,7 @@ def cleaned(batch: pa.RecordBatch) -> pd.DataFrame:
     for raw_name in batch.schema.names:
         name, values = contract.snake_case(raw_name), batch.column(raw_name).cast(pa.string())
         if name in contract.AMOUNTS:
-            text = pc.utf8_trim_whitespace(values)
+            text = pc.fill_null(pc.utf8_trim_whitespace(values), "")  # nobody has paid yet
             values = pc.if_else(pc.equal(text, ""), "0", text).cast(pa.float64())
         columns[name] = values.to_pandas()
     return pd.DataFrame(columns)
