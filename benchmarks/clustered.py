@@ -4,6 +4,7 @@ Driver, master, workers and executors are processes of one machine, which has to
 them. No script is changed: spark-submit gets another master.
 """
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from churnlab.run.spark_submit import submit_environment
 from churnlab.standins.spark_cluster import spark_cluster
 
 WORKERS = (1, 2)
+SHARE_OF_TREES = 2  # training grows a half of them: two times six forests take minutes
 STEPS = ("preprocessing", "training", "scoring by paths")
 EXECUTOR_MEMORY = "2g"
 
@@ -33,23 +35,26 @@ def settings_of(master: str) -> list[str]:
 def run_on_clusters(
     lake: Path, size: dict, announce: Callable[[str], None], trees: int, only: int = 0
 ) -> None:
-    """Run the steps on a lake once more, with one worker and with two.
+    """Run the steps on a copy of a lake, with one worker and with two.
 
     Figures go to ``size["clusters"]``, by workers and step. Only the size ``only`` is measured, by
     default that of the growth. A cluster that fails is said and named in ``size["failed"]``.
     """
     if size["rows"] != (only or growth.ON_CLUSTERS):
         return
+    ours = shutil.copytree(lake, lake.with_name(f"{lake.name}-on-clusters"))
+    few = max(1, trees // SHARE_OF_TREES)
     for workers in WORKERS:
         found = size.setdefault("clusters", {}).setdefault(str(workers), {})
-        folder = lake / f"cluster-{workers}"
+        place = ours / f"cluster-{workers}"
         try:
-            with spark_cluster(folder, workers, EXECUTOR_MEMORY, submit_environment()) as master:
+            with spark_cluster(place, workers, EXECUTOR_MEMORY, submit_environment()) as master:
                 for name in STEPS:
-                    options = growth.options_of(name, lake, lake / "waiting", trees)
-                    found[name] = growth.run_step(name, lake, options, settings_of(master))
+                    options = growth.options_of(name, ours, ours / "waiting", few)
+                    found[name] = growth.run_step(name, ours, options, settings_of(master))
                     took = f"{found[name]['seconds']:.1f} s"
                     announce(f"{size['rows']:,} customers, {name}, {workers} worker(s): {took}")
         except CourseError as error:
-            size.setdefault("failed", []).append(folder.name)
-            announce(f"{size['rows']:,} customers, {folder.name} FAILED and is left out. {error}")
+            size.setdefault("failed", []).append(place.name)
+            announce(f"{size['rows']:,} customers, {place.name} FAILED and is left out. {error}")
+    shutil.rmtree(ours)

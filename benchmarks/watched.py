@@ -117,7 +117,8 @@ def read_events(folder: Path) -> dict:
     longest = sorted(log.stages.values(), key=lambda stage: -stage["core_seconds"])[:PROFILE]
     for stage in longest:
         stage["core_seconds"] = round(stage["core_seconds"], 1)
-    figures = {name: counts[name] for name in ("jobs", "stages", "tasks", "failed_tasks")}
+    names = ("jobs", "stages", "tasks", "failed_tasks", "executors")
+    figures = {name: counts[name] for name in names}
     for name in ("shuffled", "spilled", "read", "written"):
         figures[f"{name}_mb"] = round(counts[name] / 2**20, 1)
     for name in ("core", "collector", "application"):
@@ -139,6 +140,8 @@ class Log:
         kind = event["Event"].removeprefix("SparkListener")
         if kind == "JobStart":
             self.counts["jobs"] += 1
+        elif kind == "ExecutorAdded":
+            self.counts["executors"] += 1
         elif kind == "ApplicationStart":
             self.counts["application_ms"] -= event["Timestamp"]
         elif kind == "ApplicationEnd":
