@@ -55,10 +55,12 @@ def run_watched(
 def end_tree(process: subprocess.Popen) -> None:
     """End a process that still runs, and all that it started."""
     if process.poll() is None:
-        for member in tree(process.pid):
+        members = tree(process.pid)
+        for member in members:
             with contextlib.suppress(psutil.Error):
                 member.kill()
         process.wait()
+        psutil.wait_procs(members, timeout=60)
 
 
 def last_object(text: str) -> dict:
