@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pandas as pd
 import requests
 
 from benchmarks.programs import LIBRARY, Program
@@ -33,11 +34,11 @@ def packaged(bench: Bench) -> Path:
     return done.folder / library.packages.PACKAGES
 
 
-def instances_of(packages: Path) -> list[dict]:
-    """Return the generated customers that the package is checked with."""
-    place = json.loads((packages / library.packages.POINTER).read_text(encoding="utf-8"))["package"]
-    note = json.loads((packages / place / library.packages.NOTE).read_text(encoding="utf-8"))
-    return note["examples"]["instances"]
+def served(packages: Path) -> tuple[Path, dict]:
+    """Return the folder and the note of the package that is served."""
+    pointer = json.loads((packages / library.packages.POINTER).read_text(encoding="utf-8"))
+    folder = packages / pointer["package"]
+    return folder, json.loads((folder / library.packages.NOTE).read_text(encoding="utf-8"))
 
 
 def milliseconds(server: ModelServer, instances: list[dict], count: int) -> list[float]:
@@ -55,20 +56,22 @@ def milliseconds(server: ModelServer, instances: list[dict], count: int) -> list
 
 def model_alone(packages: Path, count: int = 1000) -> float:
     """Return the microseconds that the ONNX file takes for one customer, in one thread."""
-    place = json.loads((packages / library.packages.POINTER).read_text(encoding="utf-8"))["package"]
+    folder, note = served(packages)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(packages / place / library.packages.MODEL, options)
-    x = np.zeros((1, session.get_inputs()[0].shape[1]))
+    session = onnxruntime.InferenceSession(folder / library.packages.MODEL, options)
+    columns = {column["name"]: column["values"] for column in note["columns"]}
+    x = library.forest.as_numbers(pd.DataFrame(note["examples"]["instances"]), columns)
     started = time.perf_counter()
-    for _ in range(count):
-        session.run(None, {"features": x})
+    for number in range(count):
+        row = number % len(x)
+        session.run(None, {"features": x[row : row + 1]})
     return 1e6 * (time.perf_counter() - started) / count
 
 
 def one_round(packages: Path, count: int) -> dict[str, float]:
     """Start a server and return what a round measures; caller and server share the cores."""
-    instances, started = instances_of(packages), time.perf_counter()
+    instances, started = served(packages)[1]["examples"]["instances"], time.perf_counter()
     with model_server(str(packages)) as server:
         requests.get(f"{server.address}/health", timeout=60).raise_for_status()
         cold = time.perf_counter() - started

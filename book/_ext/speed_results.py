@@ -101,8 +101,7 @@ class SpeedOf(SpeedDirective):
     def content_nodes(self, reports):
         """A paragraph."""
         [(name, report)] = reports.items()
-        tell = {"start-up": start_up_words, "quality": quality_words}.get(name, step_words)
-        return [nodes.paragraph(text=tell(report))]
+        return [nodes.paragraph(text=TELL.get(name, step_words)(report))]
 
 
 class SpeedMade(SpeedDirective):
@@ -122,7 +121,7 @@ class SpeedMade(SpeedDirective):
         return [table(head, rows, widths=[22, 16, 24, 18, 20])]
 
 
-ALL = (*STEPS, "start-up", "quality")
+ALL = (*STEPS, "start-up", "quality", "serving")
 
 
 class StaleBenchmarks(SpeedDirective):
@@ -312,6 +311,23 @@ def quality_words(report):
         return f"{said} What is to reach, {floors}, is said of the real customers only."
     verdict = "Both are reached" if all(report["reached"].values()) else "Not all is reached"
     return f"{said} {verdict}: {floors} were asked for."
+
+
+def serving_words(report):
+    """The measurement of the model server."""
+    took = report["summary"]
+    return (
+        f"From its start to its first answer the server takes {took['cold_start_seconds']:.1f} s. "
+        f"One caller waits {took['one_caller_p50_ms']:.1f} ms for a customer with reasons "
+        f"(p50; p99 {took['one_caller_p99_ms']:.1f} ms), of which the ONNX file takes "
+        f"{took['model_alone_us'] / 1000:.3f} ms. {report['callers']} callers at once, on the "
+        f"same cores, get {took['callers_per_second']:,.0f} answers a second and wait "
+        f"{took['callers_p50_ms']:.1f} ms (p99 {took['callers_p99_ms']:.1f} ms); "
+        f"{times(len(report['rounds']))}."
+    )
+
+
+TELL = {"start-up": start_up_words, "quality": quality_words, "serving": serving_words}
 
 
 def finding(reports):

@@ -15,6 +15,8 @@ from churnlab.author.exercises import BEGIN, END
 from churnlab.cloud import costs
 from tests.book.small_book import EXTENSIONS
 
+pytestmark = pytest.mark.slow  # Sphinx builds a small book for most of these tests
+
 SCRIPT = """\
 # Generated from notebooks/01-areas.ipynb by `make export`; do not edit.
 def main():

@@ -5,6 +5,8 @@ import re
 import nbformat
 import pytest
 
+pytestmark = pytest.mark.slow  # Sphinx builds a small book for most of these tests
+
 GLOSSARY = """\
 # Glossary
 

@@ -9,6 +9,8 @@ import pytest
 
 from churnlab import paths
 
+pytestmark = pytest.mark.slow  # Sphinx builds a small book for most of these tests
+
 SCRIPT = '''\
 # Generated from notebooks/01-areas.ipynb by `make export`; do not edit.
 """Areas."""

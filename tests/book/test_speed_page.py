@@ -6,9 +6,11 @@ import re
 import pytest
 import speed_results
 
-from benchmarks import reports
+from benchmarks import reports, serving
 from churnlab import paths
 from tests.book.test_book_extensions import rows
+
+pytestmark = pytest.mark.slow  # Sphinx builds a small book for most of these tests
 
 AROUND = {
     "date": "2026-11-25T11:21:03+00:00",
@@ -188,6 +190,18 @@ def test_the_quality_of_the_chosen_forest_is_told_with_its_verdict(
     warnings, _, text = page()
     assert warnings == [] and verdict in text
     assert f"ROC AUC {roc_auc:.4f} ± 0.0112, average precision 0.6601 ± 0.0222" in text
+
+
+def test_the_server_is_told_with_its_waits(page, results):
+    waits = {"one_caller_p50_ms": 2.04, "one_caller_p99_ms": 2.8, "callers_per_second": 1492.4}
+    waits |= {"callers_p50_ms": 7.4, "callers_p99_ms": 18.4, "cold_start_seconds": 0.66}
+    measured = [waits | {"model_alone_us": alone} for alone in (30.0, 36.0, 41.0)]
+    reports.write(serving.report_of(measured, AROUND), results)
+    warnings, _, text = page()
+    assert warnings == []
+    assert "takes 0.7 s. One caller waits 2.0 ms for a customer with reasons (p50; p99 2.8" in text
+    assert "the ONNX file takes 0.036 ms. 4 callers at once" in text
+    assert "get 1,492 answers a second and wait 7.4 ms (p99 18.4 ms); median of 3." in text
 
 
 @pytest.mark.parametrize("content", ["{half", "{}", "[]", '{"summary": 3}'])

@@ -22,7 +22,7 @@ from churnlab import paths
 from churnlab.run import spark_submit
 from tests.conftest import CUSTOMER, customer, write_raw
 
-pytestmark = pytest.mark.xdist_group("steps")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("steps")]
 
 HEADER = ",".join(CUSTOMER)
 
@@ -158,7 +158,6 @@ ODD = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", ODD)
 def test_a_file_in_another_dress_gives_the_same_tables(spark, step, lake, case):
     land(lake, ODD[case])
@@ -303,7 +302,6 @@ FEW = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", FEW)
 @pytest.mark.parametrize("name", ["model_training", "hyperparameter_tuning"])
 def test_too_few_customers_to_train_on_are_refused_in_one_line(step, few_lakes, case, name):
@@ -372,7 +370,6 @@ def chain(step, tmp_path_factory) -> Path:
     return lake
 
 
-@pytest.mark.slow
 def test_the_chain_works_in_a_lake_with_spaces_and_foreign_letters(spark, chain):
     waiting = ids(spark, chain, "run-a", "scoring_input")
     predictions = read_table(spark, tables(chain), "batch_predictions", "run-a").collect()
@@ -395,7 +392,6 @@ def unlabelled(number: int, **changes: str) -> bytes:
     return line(number, **changes).rpartition(b",")[0]
 
 
-@pytest.mark.slow
 def test_scoring_takes_an_unknown_category_and_sets_bad_rows_aside(spark, step, chain):
     bad = [unlabelled(3, tenure="-1"), unlabelled(4), unlabelled(4), unlabelled(5, Contract="")]
     good = [unlabelled(1), unlabelled(2, Contract="Three year", PaymentMethod="Barter")]
@@ -426,7 +422,6 @@ REFUSED_TO_SCORE = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", REFUSED_TO_SCORE)
 def test_customers_that_can_t_be_scored_leave_every_table_as_it_was(step, chain, case):
     header, lines, message = REFUSED_TO_SCORE[case]
@@ -437,7 +432,6 @@ def test_customers_that_can_t_be_scored_leave_every_table_as_it_was(step, chain,
     assert snapshot(chain) == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["shap", "path"])
 def test_reasons_add_up_from_their_base_and_say_what_raises_and_what_lowers(
     spark, step, chain, method
@@ -452,7 +446,6 @@ def test_reasons_add_up_from_their_base_and_say_what_raises_and_what_lowers(
         assert row["attribution"] == method
 
 
-@pytest.mark.slow
 def test_a_method_of_reasons_that_nobody_knows_leaves_every_table_as_it_was(step, chain):
     before = snapshot(chain)
     with pytest.raises(StepError, match="no method 'lime' of attribution"):
@@ -460,7 +453,6 @@ def test_a_method_of_reasons_that_nobody_knows_leaves_every_table_as_it_was(step
     assert snapshot(chain) == before
 
 
-@pytest.mark.slow
 def test_a_model_is_explained_column_by_column_with_intervals_around_the_means(spark, step, chain):
     step("explain", chain, "run-a", "--repeats", "2", "--points", "3")
     rows = read_table(spark, tables(chain), "model_explanations", "run-a").collect()
@@ -477,13 +469,11 @@ def test_a_model_is_explained_column_by_column_with_intervals_around_the_means(s
     assert tried == set(CATEGORIES["contract"])
 
 
-@pytest.mark.slow
 def test_scoring_with_a_version_that_nobody_registered_says_so(step, chain):
     with pytest.raises(ModelError, match="has no model 'run-x-training'"):
         step("batch_scoring", chain, "run-b", "--model-version", "run-x-training")
 
 
-@pytest.mark.slow
 def test_a_copy_of_a_lake_scores_with_its_own_model(spark, step, chain, tmp_path):
     copy = Path(shutil.copytree(chain, tmp_path / "a copy"))
     aside = chain.rename(chain.with_name("not here"))
@@ -495,7 +485,6 @@ def test_a_copy_of_a_lake_scores_with_its_own_model(spark, step, chain, tmp_path
     assert scored.select("model_version").first()[0] == "run-a-training"
 
 
-@pytest.mark.slow
 def test_a_corrupt_model_directory_is_named_and_nothing_is_written(step, chain):
     [model] = (chain / "models" / "run-a-training").iterdir()
     forest = next((model / "stages").glob("*RandomForest*"))
@@ -592,7 +581,6 @@ def test_plain_python_exits_2_where_there_is_no_spark():
     assert "error: the following arguments are required: --pipeline-id, --lake" in done.stderr
 
 
-@pytest.mark.slow
 def test_spark_submit_ends_with_the_reason_and_a_status(lake):
     land(lake, b"")
     arguments = ["--pipeline-id", "run-b", "--lake", str(lake)]
