@@ -39,13 +39,17 @@ def chosen_sizes(text: str) -> list[int]:
     return sizes
 
 
-def run_growth(sizes: list[int], folder: Path, quick: bool, output: Path) -> list[str]:
+def run_growth(chosen: list[int], folder: Path, quick: bool, output: Path) -> list[str]:
     """Run the steps and the arms on generated customers of all sizes; return what failed beside.
+
+    Without ``chosen`` sizes it is SIZES, and no exact reasons for the largest: it shall take
+    minutes.
 
     The report is written each time that something has been measured, so that what is interrupted
     leaves what it has. Other sizes of the last report stay in it.
     """
-    trees = QUICK_TREES if quick else growth.TREES
+    sizes, trees = chosen or SIZES, QUICK_TREES if quick else growth.TREES
+    exact_up_to = growth.TRAINED_UP_TO if chosen else growth.EXACT_UP_TO
     data = {"label": "generated customers, as Parquet", "rows": max(sizes), "real": False}
     around = reports.circumstances(data, quick, "") | {"trees": trees}
     last = reports.read(output).get("growth", {})
@@ -59,7 +63,7 @@ def run_growth(sizes: list[int], folder: Path, quick: bool, output: Path) -> lis
         reports.write(report, output)
 
     beside = (arms.run_arms, clustered.run_on_clusters)
-    measured = growth.grow(sizes, folder, console.print, trees, beside, keep)
+    measured = growth.grow(sizes, folder, console.print, trees, beside, keep, exact_up_to)
     return [name for size in measured for name in size.get("failed", [])]
 
 
@@ -181,7 +185,7 @@ def main(
             folder = Path(place)
             if "growth" in names:
                 with going_on("growth", failed):
-                    failed += run_growth(sizes or list(SIZES), folder / "growth", quick, output)
+                    failed += run_growth(sizes, folder / "growth", quick, output)
             if others:
                 raw = folder / "raw-lake"
                 bench = rounds.Bench(folder, raw, submit, quick, same_settings)

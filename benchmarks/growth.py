@@ -30,7 +30,8 @@ TREES = 100
 # Customers; of more, training and exact reasons are not measured: they would take an hour each.
 TRAINED_UP_TO = 1_000_000
 LARGE_STEPS = ("preprocessing", "scoring by paths")
-ON_CLUSTERS = 100_000  # customers: the size that is run on one and on two workers as well
+EXACT_UP_TO = 100_000  # customers; exact reasons of a million take minutes, so they are by choice
+ON_CLUSTERS = 1_000_000  # customers: the size that is run on one and on two workers as well
 SLOPED_FROM = 100_000  # below, the start of Spark is most of the time
 SLOPE_TO_REACH = 1.05
 FOREST = "one forest, Spark ML"  # the fit of the arm "rows", without folds and tables
@@ -58,11 +59,13 @@ def grow(
     trees: int = TREES,
     beside: Iterable[Beside] = (),
     keep: Callable[[dict], None] = lambda size: None,
+    exact_up_to: int = TRAINED_UP_TO,
 ) -> list[dict]:
     """Measure all sizes in turn, smallest first; each has a lake, which goes when it is done.
 
     ``beside`` measures more on the lake of a size that is trained on: see ``arms.run_arms``.
-    ``keep`` gets a size each time that something more of it has been measured.
+    ``keep`` gets a size each time that something more of it has been measured. Exact reasons are
+    measured for so many customers only.
     """
     measured, model_from = [], None
     for rows in sorted(sizes):
@@ -73,7 +76,9 @@ def grow(
             announce(text)
             keep(size)
 
-        run_steps(size, lake, tell, trees, model_from)
+        names = [name for name in STEPS if name != "scoring" or rows <= exact_up_to]
+        names = LARGE_STEPS if rows > TRAINED_UP_TO else names
+        run_steps(names, size, lake, tell, trees, model_from)
         if "training" not in size["steps"]:
             shutil.rmtree(lake)
             continue
@@ -85,18 +90,25 @@ def grow(
     return measured
 
 
-def run_steps(size: dict, lake: Path, tell: Announce, trees: int, model_from: Path | None) -> None:
-    """Generate customers and run the steps on them; ``model_from`` is a lake with a model."""
+def run_steps(
+    names: Iterable[str],
+    size: dict,
+    lake: Path,
+    tell: Announce,
+    trees: int,
+    model_from: Path | None,
+) -> None:
+    """Generate customers and run steps on them; ``model_from`` is a lake with a model."""
     rows = size["rows"]
     lake.mkdir(parents=True)
     submit(customers.generator(lake, rows, "parquet"), lake)
     waiting = without_label(lake)
     size["raw_mb"] = folder_mb(waiting)
-    if large := rows > TRAINED_UP_TO:
+    if "training" not in names:
         model_from = model_from or trained_elsewhere(lake, trees)
         for part in ("models", "warehouse/churn/model_registry"):
             shutil.copytree(model_from / part, lake / part)
-    for name in LARGE_STEPS if large else STEPS:
+    for name in names:
         figures = run_step(name, lake, options_of(name, lake, waiting, trees))
         size["steps"][name] = figures | {"rows_per_second": round(rows / figures["seconds"])}
         tell(f"{rows:,} customers, {name}: {figures['seconds']:.1f} s")
@@ -224,20 +236,34 @@ def alike(one: dict, other: dict) -> bool:
 def merged(report: dict, fresh: list[dict], around: dict) -> tuple[list[dict], list[dict]]:
     """Return the sizes that are like today's, and older ones that were measured with other code.
 
-    ``report`` is the last one, or {}; a size that is measured again takes the place of its own.
+    ``report`` is the last one, or {}. What is measured again takes the place of its own; of a size
+    that was measured alike the other figures stay.
     """
-    rows = {size["rows"] for size in fresh}
-    ours, sizes, older = marks(around), [], []
+    ours, older = marks(around), []
+    sizes = {size["rows"]: size | {"measured": ours} for size in fresh}
     for size in (*report.get("sizes", []), *report.get("older_sizes", [])):
-        if size["rows"] in rows or report.get("trees") != around["trees"]:
+        if report.get("trees") != around["trees"]:
             continue
-        rows.add(size["rows"])
         if "measured" not in size:  # a report from before there were marks
             known = {name: report.get(name) for name in ("date", "commit", "machine", "versions")}
             size = size | {"measured": known | {"library_tree": report.get("library_tree")}}
-        (sizes if alike(size["measured"], ours) else older).append(size)
-    sizes += [size | {"measured": ours} for size in fresh]
-    return tuple(sorted(group, key=lambda size: size["rows"]) for group in (sizes, older))
+        if alike(size["measured"], ours):
+            sizes[size["rows"]] = together(size, sizes.get(size["rows"], {}))
+        elif size["rows"] not in sizes:
+            older.append(size)
+    by_rows = [sizes[rows] for rows in sorted(sizes)]
+    return by_rows, sorted(older, key=lambda size: size["rows"])
+
+
+def together(old: dict, new: dict) -> dict:
+    """Return a size whose figures are the new ones, and the old ones where there are no new."""
+    parts = {
+        name: old.get(name, {}) | new.get(name, {})
+        for name in ("steps", "arms", "clusters")
+        if name in old or name in new
+    }
+    kept = {name: value for name, value in old.items() if name != "failed"}
+    return kept | new | parts
 
 
 def growth_report(fresh: list[dict], around: dict, last: dict | None = None) -> dict:

@@ -81,6 +81,19 @@ def test_what_was_measured_with_the_same_code_stays_beside_what_is_measured_agai
     assert report["sizes"][1]["steps"]["training"]["seconds"] == 9.0
 
 
+def test_figures_that_are_not_measured_again_stay_with_those_that_are():
+    [old] = growth.growth_report([size(10, 1.0, rows=5.0, forest=6.0)], AROUND)["sizes"]
+    again = {
+        "rows": 10,
+        "steps": {"training": {"seconds": 9.0}},
+        "arms": {"rows": {"seconds": 7.0}},
+    }
+    [found] = growth.growth_report([again], AROUND, {**AROUND, "sizes": [old]})["sizes"]
+    assert found["steps"]["training"]["seconds"] == 9.0
+    assert found["steps"]["scoring"]["seconds"] == 1.0
+    assert found["arms"] == {"rows": {"seconds": 7.0}, "forest": {"seconds": 6.0}}
+
+
 @pytest.mark.parametrize("change", [{"library_tree": "other"}, {"machine": {"cores": 64}}])
 def test_what_was_measured_otherwise_stays_apart_and_has_no_part_in_slopes(change):
     [old] = growth.growth_report([size(10_000_000, 290.0)], AROUND)["sizes"]
