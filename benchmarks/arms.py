@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks import alone, growth
 from benchmarks.programs import HERE
-from benchmarks.watched import event_log_options, read_events, run_watched
+from benchmarks.watched import FAILURES, event_log_options, read_events, run_watched
 from churnlab import paths
 from churnlab.errors import CourseError
 from churnlab.run.library import ARCHIVE
@@ -74,7 +74,7 @@ def run_arms(lake: Path, size: dict, announce: Callable[[str], None], trees: int
         try:
             figures = run_arm(arm, lake, trees)
             found[arm] = figures | checked(arm, figures, size["steps"])
-        except CourseError as error:
+        except FAILURES as error:
             size.setdefault("failed", []).append(arm)
             announce(f"{size['rows']:,} customers, {arm} FAILED and is left out. {error}")
             continue

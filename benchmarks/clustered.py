@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import growth
 from benchmarks.programs import read_defaults
-from churnlab.errors import CourseError
+from benchmarks.watched import FAILURES
 from churnlab.run import spark_home
 from churnlab.run.spark_submit import submit_environment
 from churnlab.standins.spark_cluster import spark_cluster
@@ -54,7 +54,7 @@ def run_on_clusters(
                     found[name] = growth.run_step(name, ours, options, settings_of(master))
                     took = f"{found[name]['seconds']:.1f} s"
                     announce(f"{size['rows']:,} customers, {name}, {workers} worker(s): {took}")
-        except CourseError as error:
+        except FAILURES as error:
             size.setdefault("failed", []).append(place.name)
             announce(f"{size['rows']:,} customers, {place.name} FAILED and is left out. {error}")
     shutil.rmtree(ours)

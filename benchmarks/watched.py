@@ -15,6 +15,8 @@ from churnlab.errors import CourseError
 EVERY = 0.2  # seconds between two looks at the memory
 PATIENCE = 3600  # seconds until a process that has not ended is taken to hang
 PROFILE = 5  # stages
+# What may go wrong with one arm or one cluster; the others go on, for nobody watches them.
+FAILURES = (CourseError, KeyError, OSError, ValueError, subprocess.SubprocessError)
 
 
 def run_watched(
