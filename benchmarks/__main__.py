@@ -1,13 +1,15 @@
 """Run the benchmarks: `make bench`, or `python -m benchmarks --help`."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich import box
 
-from benchmarks import arms, customers, equality, growth, reports, rounds, serving
+from benchmarks import arms, clustered, customers, equality, growth, reports, rounds, serving
 from benchmarks.programs import HERE, LIBRARY, Program, submit
 from churnlab.errors import CourseError
 from churnlab.screen import report_error, screen, table_of
@@ -37,14 +39,32 @@ def chosen_sizes(text: str) -> list[int]:
     return sizes
 
 
-def run_growth(sizes: list[int], folder: Path, quick: bool) -> dict:
-    """Run the steps and the arms on generated customers of all sizes; return the report."""
-    trees = QUICK_TREES if quick else growth.TREES
-    measured = growth.grow(sizes, folder, console.print, trees, arms.run_arms)
-    label = "generated customers, as Parquet"
-    data = {"label": label, "rows": max(sizes), "real": False}
-    report = growth.growth_report(measured, trees, reports.circumstances(data, quick, ""))
-    return report | {"names": arms.NAMES, "crossover": arms.crossings(measured)}
+def run_growth(chosen: list[int], folder: Path, quick: bool, output: Path) -> list[str]:
+    """Run the steps and the arms on generated customers of all sizes; return what failed beside.
+
+    Without ``chosen`` sizes it is SIZES, and no exact reasons for the largest: it shall take
+    minutes.
+
+    The report is written each time that something has been measured, so that what is interrupted
+    leaves what it has. Other sizes of the last report stay in it.
+    """
+    sizes, trees = chosen or SIZES, QUICK_TREES if quick else growth.TREES
+    exact_up_to = growth.TRAINED_UP_TO if chosen else growth.EXACT_UP_TO
+    data = {"label": "generated customers, as Parquet", "rows": max(sizes), "real": False}
+    around = reports.circumstances(data, quick, "") | {"trees": trees}
+    last = reports.read(output).get("growth", {})
+    fresh: dict[int, dict] = {}
+
+    def keep(size: dict) -> None:
+        fresh[size["rows"]] = size
+        report = growth.growth_report(list(fresh.values()), around, last)
+        report |= {"names": arms.TRAINING | arms.PREPROCESSING | arms.SCORING}
+        report |= {"crossover": arms.crossings(report["sizes"])}
+        reports.write(report, output)
+
+    beside = (arms.run_arms, clustered.run_on_clusters)
+    measured = growth.grow(sizes, folder, console.print, trees, beside, keep, exact_up_to)
+    return [name for size in measured for name in size.get("failed", [])]
 
 
 def quality_of_winner(bench: rounds.Bench) -> dict:
@@ -86,6 +106,33 @@ def show(found: dict[str, dict]) -> None:
         console.print(line)
 
 
+@contextmanager
+def going_on(name: str, failed: list[str]) -> Iterator[None]:
+    """Report a benchmark that fails, and note its name: the others still run."""
+    try:
+        yield
+    except CourseError as error:
+        report_error(f"{name}: {error.problem}", error.mend)
+        failed.append(name)
+
+
+def run_others(names: list[str], bench: rounds.Bench, rows: int, turns: dict, save) -> list[str]:
+    """Run the benchmarks beside the growth; return those that failed.
+
+    ``rows`` customers are generated, the real ones taken for 0. ``turns`` are the rounds by
+    benchmark, and ``save`` gets each report.
+    """
+    failed: list[str] = []
+    data = customers.land(bench.raw, bench.runner, rows)
+    console.print(f"{data['label']}: {data['rows']:,} rows")
+    settings = "the course's settings" if bench.same_settings else "PySpark's defaults"
+    for name in names:
+        with going_on(name, failed):
+            around = reports.circumstances(data, bench.quick, settings)
+            save(run_one(name, bench, turns[name], around, console.print))
+    return failed
+
+
 @app.command()
 def main(
     steps: Annotated[str, typer.Option(help="Which benchmarks, separated by commas.")] = ",".join(
@@ -94,17 +141,23 @@ def main(
     number: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of each.")] = 3,
     tuning_rounds: Annotated[
         int, typer.Option(min=0, help="Rounds of tuning, which takes minutes; 0: as the others.")
-    ] = 0,
+    ] = 1,
     output: Annotated[
         Path, typer.Option(help="Folder of the JSON files; the book shows those of the default.")
     ] = reports.RESULTS,
     rows: Annotated[
         str,
         typer.Option(
-            help="Generate so many customers. Several numbers, separated by commas, are the sizes "
-            "of the growth, and nothing else is measured. Else real customers, if there are any."
+            help="Numbers of customers, separated by commas: the sizes of the growth. With them "
+            "nothing else is measured. Other sizes of the last report stay in it."
         ),
     ] = "",
+    generated: Annotated[
+        int,
+        typer.Option(
+            "--customers", min=0, help="Compare the steps on so many generated customers; 0: real."
+        ),
+    ] = 0,
     same_settings: Annotated[
         bool, typer.Option(help="Give the straightforward side the course's Spark settings, too.")
     ] = False,
@@ -112,30 +165,31 @@ def main(
         bool, typer.Option(help="Small forests and grids, to try the benchmarks out.")
     ] = False,
 ) -> None:
-    """Measure the course against a straightforward version of the same lab.
+    """Measure the course against a straightforward version of the same lab, and how it grows.
 
     Each step runs in a fresh JVM, the sides take turns on the same customers, and medians count.
+    What has been measured is written at once; a benchmark that fails does not stop the others.
     """
+
+    def save(report: dict) -> None:
+        console.print(f"Written: {reports.write(report, output)}")
+
+    failed: list[str] = []
     try:
         names, sizes = chosen_steps(steps), chosen_sizes(rows)
-        if len(sizes) > 1:
-            names = ["growth"]
+        names = ["growth"] if sizes else names
+        others = [name for name in names if name != "growth"]
+        turns = dict.fromkeys(ALL, number)
+        turns["tuning"] = tuning_rounds or number
         with tempfile.TemporaryDirectory(prefix="churnlab-bench-") as place:
             folder = Path(place)
             if "growth" in names:
-                report = run_growth(sizes or list(SIZES), folder / "growth", quick)
-                console.print(f"Written: {reports.write(report, output)}")
-            others = [name for name in names if name != "growth"]
-            data = customers.land(folder / "raw-lake", submit, *sizes) if others else {}
+                with going_on("growth", failed):
+                    failed += run_growth(sizes, folder / "growth", quick, output)
             if others:
-                console.print(f"{data['label']}: {data['rows']:,} rows")
-            bench = rounds.Bench(folder, folder / "raw-lake", submit, quick, same_settings)
-            settings = "the course's settings" if same_settings else "PySpark's defaults"
-            for name in others:
-                turns = tuning_rounds if name == "tuning" and tuning_rounds else number
-                around = reports.circumstances(data, quick, settings)
-                report = run_one(name, bench, turns, around, console.print)
-                console.print(f"Written: {reports.write(report, output)}")
+                raw = folder / "raw-lake"
+                bench = rounds.Bench(folder, raw, submit, quick, same_settings)
+                failed += run_others(others, bench, generated, turns, save)
     except CourseError as error:
         report_error(error.problem, error.mend)
         raise typer.Exit(1) from None
@@ -143,6 +197,9 @@ def main(
     show(found)
     if differences := reports.unequal(found.values()):
         report_error("the sides differ in\n" + "\n".join(differences))
+    if failed:
+        report_error(f"Not all was measured: {', '.join(failed)} failed, as said above.")
+    if differences or failed:
         raise typer.Exit(1)
 
 

@@ -53,12 +53,14 @@ def histogram(trees: int):
     )
 
 
+BOOSTING = {"max_depth": 5, "learning_rate": 0.1, "tree_method": "hist"}  # XGBoost's, both arms
+
+
 def xgboost(trees: int):
     """Return XGBoost's boosting by histograms, on all cores."""
     from xgboost import XGBClassifier
 
-    shape = {"max_depth": 5, "learning_rate": 0.1, "tree_method": "hist"}
-    return XGBClassifier(n_estimators=trees, **shape, n_jobs=-1, random_state=7)
+    return XGBClassifier(n_estimators=trees, **BOOSTING, n_jobs=-1, random_state=7)
 
 
 MODELS = {
@@ -68,9 +70,14 @@ MODELS = {
 }
 
 
-def is_installed(arm: str) -> bool:
-    """Tell whether an arm can run here: XGBoost is no part of the course's environment."""
-    return arm != "xgboost" or find_spec("xgboost") is not None
+# No part of the course's environment: `make bench` installs them.
+EXTRA = {"xgboost": "xgboost", "xgboost_in_spark": "xgboost", "polars": "polars"}
+
+
+def missing_package(arm: str) -> str:
+    """Return the package that an arm lacks here, or ""."""
+    package = EXTRA.get(arm, "")
+    return package if package and find_spec(package) is None else ""
 
 
 def quality(y: np.ndarray, probability: np.ndarray) -> dict[str, float]:
@@ -92,94 +99,54 @@ def fit(arm: str, lake: str, trees: int) -> dict:
     fitted = time.monotonic()
     x, y = parts["test"]
     tested = quality(y, model.predict_proba(x)[:, 1])
-    times = {"load_seconds": loaded - started, "fit_seconds": fitted - loaded}
-    return {name: round(value, 2) for name, value in times.items()} | tested
+    return fit_times(started, loaded, fitted) | tested
 
 
-def quoted(values) -> str:
-    """Return SQL texts, separated by commas."""
-    return ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+def fit_times(started: float, loaded: float, fitted: float) -> dict[str, float]:
+    """Return the seconds of loading and of fitting."""
+    return {"load_seconds": round(loaded - started, 2), "fit_seconds": round(fitted - loaded, 2)}
 
 
-def raw_names() -> dict[str, str]:
-    """Return the raw names of the columns by those of the tables."""
-    return {library.contract.snake_case(name): name for name in library.contract.RAW_COLUMNS}
+def newest_model(lake: str) -> dict:
+    """Return what the registry says of the model that was registered last."""
+    return library.tables.read_rows(f"{lake}/warehouse/churn", "model_registry")[-1]
 
 
-def reason_sql() -> str:
-    """Return the data contract's rules as SQL of DuckDB: the first reason, or null."""
-    contract = library.contract
-    whole = r"\d{1,9}"
-    amount = r"\d{1,12}(\.\d*)?"
-    rules = {
-        "customer_id is missing": "coalesce(trim(customer_id), '') = ''",
-        "customer_id is not an id": r"""NOT regexp_full_match(customer_id, '[^\s",]+')""",
-        "customer_id is not unique": "repeated",
-    }
-    for name, values in contract.CATEGORIES.items():
-        rules[f"{name} is unknown"] = f"NOT coalesce({name} IN ({quoted(values)}), false)"
-    for name in contract.AMOUNTS:
-        pattern = whole if name == "tenure" else amount
-        good = f"coalesce(regexp_full_match(trim({name}), '{pattern}'), false)"
-        if name == "total_charges":
-            good = f"({good} OR (trim(tenure) = '0' AND coalesce(trim({name}), '') = ''))"
-        rules[f"{name} is not an amount"] = f"NOT {good}"
-    rules["churn is unknown"] = f"NOT coalesce(churn IN ({quoted(contract.YES_NO)}), false)"
-    cases = " ".join(f"WHEN {sql} THEN '{why}'" for why, sql in rules.items())
-    return f"CASE {cases} END"
+def onnx_of(lake: str) -> tuple[bytes, dict[str, list[str]]]:
+    """Return the newest forest as an ONNX file, and the columns that it saw."""
+    nodes, columns = library.registry.registered_forest(newest_model(lake), lake)
+    return library.onnx_forest.forest_to_onnx(nodes, columns).SerializeToString(), columns
 
 
-def preprocess(lake: str, target: str) -> dict:
-    """Do with DuckDB what the course's preprocessing does: judge, split, write four tables."""
-    import duckdb
+def onnx_session(content: bytes, threads: int = 0):
+    """Return a session of ONNX Runtime with so many threads, by default one a core."""
+    import onnxruntime
 
-    started = time.monotonic()
-    landed = library.contract.newest_landing(f"{lake}/raw/customers")
-    names = raw_names()
-    texts = ", ".join(f'CAST("{raw}" AS VARCHAR) AS {name}' for name, raw in names.items())
-    salt = library.splitting.SPLIT_SALT
-    bucket = f"CAST('0x' || substr(md5('{salt}:' || customer_id), 1, 8) AS BIGINT) % 100"
-    categories = ", ".join(library.contract.CATEGORIES)
-    known = ", ".join(name for name in names if name != "churn")
-    base = duckdb.connect(f"{target}/alone.duckdb")
-    base.execute(f"CREATE VIEW raw AS SELECT {texts} FROM read_parquet('{landed}/*.parquet')")
-    base.execute(
-        "CREATE TABLE repeats AS SELECT customer_id, true AS repeated FROM raw "
-        "GROUP BY customer_id HAVING count(*) > 1"
-    )
-    base.execute(
-        f"CREATE TABLE judged AS SELECT raw.*, {reason_sql()} AS reason, CASE WHEN {bucket} < 70 "
-        f"THEN 'train' WHEN {bucket} < 90 THEN 'test' ELSE 'scoring' END AS split "
-        "FROM raw LEFT JOIN repeats USING (customer_id)"
-    )
-    good = "FROM judged WHERE reason IS NULL AND split"
-    amounts = (
-        "CAST(trim(tenure) AS INT) AS tenure, CAST(trim(monthly_charges) AS DOUBLE) AS "
-        "monthly_charges, coalesce(CAST(nullif(trim(total_charges), '') AS DOUBLE), 0) AS total"
-    )
-    tables = {
-        "training_data": f"SELECT customer_id, {categories}, {amounts}, lower(churn), split {good} "
-        "<> 'scoring'",
-        "scoring_input": f"SELECT {known}, concat_ws(',', {known}) AS raw_text {good} = 'scoring'",
-        "scoring_outcomes": f"SELECT customer_id, lower(churn) AS churn {good} = 'scoring'",
-        "quarantined_rows": "SELECT * FROM judged WHERE reason IS NOT NULL",
-    }
-    for name, query in tables.items():
-        base.execute(f"COPY ({query}) TO '{target}/{name}.parquet'")
-    counted = base.execute(
-        "SELECT count(reason), count_if(reason IS NULL AND split = 'train'), "
-        "count_if(reason IS NULL AND split = 'test'), "
-        "count_if(reason IS NULL AND split = 'scoring') FROM judged"
-    ).fetchone()
-    sizes = dict(zip(("quarantined", "train", "test", "scoring"), counted, strict=True))
-    return {"work_seconds": round(time.monotonic() - started, 2), "sizes": sizes}
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def work(arm: str, lake: str, trees: int) -> dict:
+    """Run an arm in the current folder and return its figures.
+
+    An arm imports what it alone needs: starting a process is a part of what is measured.
+    """
+    if arm in MODELS:
+        return fit(arm, lake, trees)
+    if arm == "onnx":
+        from benchmarks import scoring_alone
+
+        return scoring_alone.score(lake, os.getcwd())
+    from benchmarks import tables_alone
+
+    return tables_alone.WAYS[arm](lake, os.getcwd())
 
 
 def main(arguments: list[str]) -> None:
     """Run an arm and print its figures."""
     arm, lake, number = arguments
-    found = preprocess(lake, os.getcwd()) if arm == "duckdb" else fit(arm, lake, int(number))
-    print(json.dumps(found), flush=True)
+    print(json.dumps(work(arm, lake, int(number))), flush=True)
 
 
 if __name__ == "__main__":

@@ -8,23 +8,33 @@ from pathlib import Path
 
 from benchmarks import alone, growth
 from benchmarks.programs import HERE
-from benchmarks.watched import event_log_options, read_events, run_watched
+from benchmarks.watched import FAILURES, event_log_options, read_events, run_watched
 from churnlab import paths
+from churnlab.errors import CourseError
 from churnlab.run.library import ARCHIVE
 from churnlab.run.spark_submit import submit_environment
 
-SPARK_ARMS = {
+# Of each kind, by what they do: those that Spark runs come first.
+TRAINING = {
     "rows": "rows shared out: Spark ML",
+    "xgboost_in_spark": "rows shared out: XGBoost's Spark estimator",
     "fits": "fits shared out: scikit-learn in tasks",
-}
-LONE_ARMS = {
     "forest": "the driver alone: scikit-learn's forest",
     "histogram": "the driver alone: scikit-learn's boosting by histograms",
     "xgboost": "the driver alone: XGBoost's boosting by histograms",
 }
-SCAN = "scan"  # Parquet, read and thrown away: what scoring can't beat
-ALONE = "duckdb"  # preprocessing without Spark
-NAMES = SPARK_ARMS | LONE_ARMS
+PREPROCESSING = {"duckdb": "DuckDB alone", "polars": "Polars alone"}
+SCORING = {
+    "scan": "read the customers, nothing else",
+    "transform": "Spark ML's own model, no reasons",
+    "onnx_in_spark": "ONNX Runtime in Spark's tasks, no reasons",
+    "onnx": "ONNX Runtime alone, no reasons",
+}
+IN_SPARK = ("rows", "xgboost_in_spark", "fits", "scan", "transform", "onnx_in_spark")
+ARMS = (*TRAINING, *PREPROCESSING, *SCORING)
+PATIENCE = 1200  # seconds; no arm is waited for longer
+QUICK = "scoring by paths"  # every size has it; its probabilities are those of the other scoring
+LARGEST_GAP = 1e-9  # between two means of the same probabilities, summed in another order
 
 
 def environment() -> dict[str, str]:
@@ -32,43 +42,61 @@ def environment() -> dict[str, str]:
     return submit_environment(os.environ) | {"PYTHONPATH": str(paths.ROOT)}
 
 
-def run_spark_arm(arm: str, lake: Path, trees: int) -> dict:
-    """Run an arm by spark-submit and return its figures."""
-    events, place = lake / f"events-arm-{arm}", lake / f"arm-{arm}"
+def run_arm(arm: str, lake: Path, trees: int) -> dict:
+    """Run an arm in a process of its own, or by spark-submit, and return its figures."""
+    place, events = lake / f"arm-{arm}", lake / f"events-arm-{arm}"
     place.mkdir()
-    command = [str(Path(sys.executable).with_name("spark-submit")), "--driver-memory"]
-    command += [growth.DRIVER_MEMORY, *event_log_options(events), "--py-files", str(ARCHIVE)]
-    command += [str(HERE / "shared_out.py"), arm, str(lake), str(trees)]
-    found, said = run_watched(command, place, environment())
-    return found | said | read_events(events)
-
-
-def run_lone_arm(arm: str, lake: Path, trees: int) -> dict:
-    """Run an arm in a Python process of its own and return its figures."""
-    place = lake / f"arm-{arm}"
-    place.mkdir()
-    command = [sys.executable, "-m", "benchmarks.alone", arm, str(lake), str(trees)]
-    found, said = run_watched(command, place, environment())
+    if arm not in IN_SPARK:
+        command = [sys.executable, "-m", "benchmarks.alone", arm, str(lake), str(trees)]
+        found, said = run_watched(command, place, environment(), PATIENCE)
+    else:
+        command = [str(Path(sys.executable).with_name("spark-submit")), "--driver-memory"]
+        command += [growth.DRIVER_MEMORY, *event_log_options(events), "--py-files", str(ARCHIVE)]
+        command += [str(HERE / "shared_out.py"), arm, str(lake), str(trees)]
+        found, said = run_watched(command, place, environment(), PATIENCE)
+        said |= read_events(events)
+        shutil.rmtree(events)
     shutil.rmtree(place)
     return found | said
 
 
-def run_arms(lake: Path, size: dict, announce: Callable[[str], None], trees: int) -> dict:
-    """Run all arms on a lake that the course's steps have filled; return figures by arm.
+def run_arms(lake: Path, size: dict, announce: Callable[[str], None], trees: int) -> None:
+    """Run all arms on a lake that the course's steps have filled; figures go to ``size["arms"]``.
 
-    ``size`` holds what the steps took. Arms that are not installed are left out.
+    ``size`` holds what the steps took. What is not installed is left out and said so; so is an arm
+    that fails, which ``size["failed"]`` names as well.
     """
-
-    def told(arm: str, figures: dict) -> dict:
+    found = size.setdefault("arms", {})
+    for arm in ARMS:
+        if package := alone.missing_package(arm):
+            announce(f"{arm} is left out: {package} is not installed; `make bench` installs it.")
+            continue
+        try:
+            figures = run_arm(arm, lake, trees)
+            found[arm] = figures | checked(arm, figures, size["steps"])
+        except FAILURES as error:
+            size.setdefault("failed", []).append(arm)
+            announce(f"{size['rows']:,} customers, {arm} FAILED and is left out. {error}")
+            continue
         announce(f"{size['rows']:,} customers, {arm}: {figures['seconds']:.1f} s")
-        return figures
 
-    found = {arm: told(arm, run_spark_arm(arm, lake, trees)) for arm in (*SPARK_ARMS, SCAN)}
-    lone = [arm for arm in (*LONE_ARMS, ALONE) if alone.is_installed(arm)]
-    found |= {arm: told(arm, run_lone_arm(arm, lake, trees)) for arm in lone}
-    counted, own = size["steps"]["preprocessing"], found[ALONE]["sizes"]
-    found[ALONE]["equal"] = all(own[name] == counted[name] for name in own)
-    return found
+
+def checked(arm: str, figures: dict, steps: dict) -> dict[str, bool]:
+    """Return that an arm came to what the course's step came to, where that can be said.
+
+    Raises CourseError if it came to something else: then its time says nothing.
+    """
+    if arm in PREPROCESSING:
+        names, known, own = tuple(figures["sizes"]), steps["preprocessing"], figures["sizes"]
+    elif "mean_probability" in figures:
+        names, known, own = ("predictions", "mean_probability"), steps[QUICK], figures
+    else:
+        return {}
+    differing = [name for name in names if abs(own[name] - known[name]) > LARGEST_GAP]
+    if differing:
+        told = ", ".join(f"{name} {own[name]}, not {known[name]}" for name in differing)
+        raise CourseError(f"It came to something else than the course's step: {told}.")
+    return {"equal": True}
 
 
 def crossover(slow_start: dict[int, float], quick_start: dict[int, float]) -> dict:
@@ -88,19 +116,21 @@ def crossover(slow_start: dict[int, float], quick_start: dict[int, float]) -> di
 
 def crossings(measured: list[dict]) -> dict[str, dict]:
     """Return where Spark overtakes a process alone, for training and for preprocessing."""
-    sizes = [size for size in measured if "arms" in size]
-    if len(sizes) < 2:
-        return {}
-
-    def seconds(figures: Callable[[dict], dict]) -> dict[int, float]:
-        return {size["rows"]: figures(size)["seconds"] for size in sizes}
-
-    return {
-        "training": crossover(
-            seconds(lambda size: size["arms"]["rows"]), seconds(lambda size: size["arms"]["forest"])
-        ),
-        "preprocessing": crossover(
-            seconds(lambda size: size["steps"]["preprocessing"]),
-            seconds(lambda size: size["arms"][ALONE]),
-        ),
+    pairs = {
+        "training": (("arms", "rows"), ("arms", "forest")),
+        "preprocessing": (("steps", "preprocessing"), ("arms", "duckdb")),
     }
+    found = {}
+    for name, ways in pairs.items():
+        sides = [
+            {
+                size["rows"]: size[part][key]["seconds"]
+                for size in measured
+                if key in size.get(part, {})
+            }
+            for part, key in ways
+        ]
+        both = sorted(sides[0].keys() & sides[1].keys())
+        if len(both) > 1:
+            found[name] = crossover(*({rows: side[rows] for rows in both} for side in sides))
+    return found

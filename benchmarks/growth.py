@@ -12,20 +12,26 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from benchmarks import customers
+from benchmarks import alone, customers
 from benchmarks.programs import submit
 from benchmarks.watched import event_log_options, read_events, run_watched
 from churnlab.run.library import library
 from churnlab.run.spark_submit import submit_command, submit_environment
 
+# What is measured of a size: the script, and its options beside those of ``options_of``.
 STEPS = {
-    "preprocessing": "preprocessing",
-    "training": "model_training",
-    "scoring": "batch_scoring",
+    "preprocessing": ("preprocessing", []),
+    "training": ("model_training", []),
+    "scoring": ("batch_scoring", []),
+    "scoring by paths": ("batch_scoring", ["--method", "path"]),
 }
 DRIVER_MEMORY = "2g"
 TREES = 100
-TRAINED_UP_TO = 1_000_000  # customers; of more only the two other steps are measured
+# Customers; of more, training and exact reasons are not measured: they would take an hour each.
+TRAINED_UP_TO = 1_000_000
+LARGE_STEPS = ("preprocessing", "scoring by paths")
+EXACT_UP_TO = 100_000  # customers; exact reasons of a million take minutes, so they are by choice
+ON_CLUSTERS = 1_000_000  # customers: the size that is run on one and on two workers as well
 SLOPED_FROM = 100_000  # below, the start of Spark is most of the time
 SLOPE_TO_REACH = 1.05
 FOREST = "one forest, Spark ML"  # the fit of the arm "rows", without folds and tables
@@ -34,63 +40,87 @@ SECONDS_TO_REACH = (
     ("preprocessing", 10_000_000, 300),
     (FOREST, 1_000_000, 600),
     ("scoring", 1_000_000, 60),
+    ("scoring by paths", 1_000_000, 60),
 )
 EXAMPLE = 100_000  # customers that train the model which scores more than are trained on
 
 COUNTED = ("train", "test", "scoring", "quarantined")  # by preprocessing
-KEPT = (*COUNTED, "roc_auc", "average_precision", "predictions")  # of a step's record
+# Of a step's record.
+KEPT = (*COUNTED, "roc_auc", "average_precision", "predictions", "mean_probability")
 
 Announce = Callable[[str], None]
+Beside = Callable[[Path, dict, Announce, int], None]
 
 
 def grow(
-    sizes: Iterable[int], folder: Path, announce: Announce, trees: int = TREES, beside=None
+    sizes: Iterable[int],
+    folder: Path,
+    announce: Announce,
+    trees: int = TREES,
+    beside: Iterable[Beside] = (),
+    keep: Callable[[dict], None] = lambda size: None,
+    exact_up_to: int = TRAINED_UP_TO,
 ) -> list[dict]:
     """Measure all sizes in turn, smallest first; each has a lake, which goes when it is done.
 
-    ``beside`` runs the arms on the lake of a size that is trained on: see ``arms.run_arms``.
+    ``beside`` measures more on the lake of a size that is trained on: see ``arms.run_arms``.
+    ``keep`` gets a size each time that something more of it has been measured. Exact reasons are
+    measured for so many customers only.
     """
     measured, model_from = [], None
     for rows in sorted(sizes):
-        lake = folder / f"lake-{rows}"
-        size = one_size(rows, lake, announce, trees, model_from)
+        lake, size = folder / f"lake-{rows}", {"rows": rows, "steps": {}}
         measured.append(size)
-        if "training" in size["steps"]:
-            if beside:
-                size["arms"] = beside(lake, size, announce, trees)
-            model_from, outdated = lake, model_from
-            if outdated:
-                shutil.rmtree(outdated)
+
+        def tell(text: str, size: dict = size) -> None:
+            announce(text)
+            keep(size)
+
+        names = [name for name in STEPS if name != "scoring" or rows <= exact_up_to]
+        names = LARGE_STEPS if rows > TRAINED_UP_TO else names
+        run_steps(names, size, lake, tell, trees, model_from)
+        if "training" not in size["steps"]:
+            shutil.rmtree(lake)
+            continue
+        for more in beside:
+            more(lake, size, tell, trees)
+        model_from, outdated = lake, model_from
+        if outdated:
+            shutil.rmtree(outdated)
     return measured
 
 
-def one_size(
-    rows: int, lake: Path, announce: Announce, trees: int, model_from: Path | None
-) -> dict:
-    """Generate customers and run the steps on them; ``model_from`` is a lake with a model."""
+def run_steps(
+    names: Iterable[str],
+    size: dict,
+    lake: Path,
+    tell: Announce,
+    trees: int,
+    model_from: Path | None,
+) -> None:
+    """Generate customers and run steps on them; ``model_from`` is a lake with a model."""
+    rows = size["rows"]
     lake.mkdir(parents=True)
     submit(customers.generator(lake, rows, "parquet"), lake)
     waiting = without_label(lake)
-    size = {"rows": rows, "raw_mb": folder_mb(waiting), "steps": {}}
-    names = ["preprocessing", "training", "scoring"]
-    if rows > TRAINED_UP_TO:
-        names.remove("training")
+    size["raw_mb"] = folder_mb(waiting)
+    if "training" not in names:
         model_from = model_from or trained_elsewhere(lake, trees)
         for part in ("models", "warehouse/churn/model_registry"):
             shutil.copytree(model_from / part, lake / part)
     for name in names:
         figures = run_step(name, lake, options_of(name, lake, waiting, trees))
         size["steps"][name] = figures | {"rows_per_second": round(rows / figures["seconds"])}
-        announce(f"{rows:,} customers, {name}: {figures['seconds']:.1f} s")
-    return size
+        tell(f"{rows:,} customers, {name}: {figures['seconds']:.1f} s")
 
 
 def options_of(name: str, lake: Path, waiting: Path, trees: int) -> list[str]:
     """Return what a step is told beside lake and key."""
     if name == "training":
         return ["--num-trees", str(trees)]
-    if name == "scoring":
-        return ["--customers", str(waiting), "--model-version", newest_model(lake)]
+    if name.startswith("scoring"):
+        version = alone.newest_model(str(lake))["model_version"]
+        return ["--customers", str(waiting), "--model-version", version]
     return []
 
 
@@ -102,12 +132,6 @@ def trained_elsewhere(lake: Path, trees: int) -> Path:
     for name in ("preprocessing", "training"):
         run_step(name, other, options_of(name, other, other, trees))
     return other
-
-
-def newest_model(lake: Path) -> str:
-    """Return the version that was registered last."""
-    rows = library.tables.read_rows(str(lake / "warehouse" / "churn"), "model_registry")
-    return rows[-1]["model_version"]
 
 
 def without_label(lake: Path) -> Path:
@@ -130,17 +154,23 @@ def folder_mb(folder: Path) -> float:
     return round(sum(file.stat().st_size for file in folder.iterdir()) / 2**20, 1)
 
 
-def run_step(name: str, lake: Path, options: list[str]) -> dict:
-    """Run a script of the course on a lake by spark-submit and return its figures."""
-    run, events = library.runs.new_pipeline_id(), lake / f"events-{name}"
-    arguments = ["--pipeline-id", run, "--lake", str(lake), *options]
-    command = submit_command(STEPS[name], arguments)
+def run_step(name: str, lake: Path, options: list[str], settings: Iterable[str] = ()) -> dict:
+    """Run a script of the course on a lake by spark-submit and return its figures.
+
+    ``settings`` are more options of spark-submit.
+    """
+    (script, own), run = STEPS[name], library.runs.new_pipeline_id()
+    events = lake / f"events-{run}"
+    arguments = ["--pipeline-id", run, "--lake", str(lake), *options, *own]
+    command = submit_command(script, arguments)
     memory = ["--driver-memory", DRIVER_MEMORY]
-    command[1:1] = [*memory, *event_log_options(events)]
+    command[1:1] = [*memory, *settings, *event_log_options(events)]
     figures, _ = run_watched(command, lake, submit_environment(os.environ))
-    record = library.runs.run_record(str(lake), run, name)
+    record = library.runs.run_record(str(lake), run, name.partition(" ")[0])
     facts = {key: record["facts"][key] for key in KEPT if key in record["facts"]}
-    return figures | read_events(events) | facts
+    figures |= read_events(events) | facts
+    shutil.rmtree(events)
+    return figures
 
 
 def slope(points: Iterable[tuple[float, float]]) -> float | None:
@@ -173,14 +203,17 @@ def slopes(measured: list[dict]) -> dict[str, float | None]:
     }
 
 
-def targets(measured: list[dict]) -> list[dict]:
-    """Return what was to reach and what came of it; a size that was not measured is left out."""
+def targets(measured: list[dict], older: Iterable[dict] = ()) -> list[dict]:
+    """Return what was to reach and what came of it; a size that was not measured is left out.
+
+    Seconds may be those of ``older`` sizes, slopes may not.
+    """
     found = [
         {"what": f"slope of {name}", "to_reach": SLOPE_TO_REACH, "measured": value}
         for name, value in slopes(measured).items()
         if value is not None
     ]
-    by_rows = {size["rows"]: seconds_of(size) for size in measured}
+    by_rows = {size["rows"]: seconds_of(size) for size in (*measured, *older)}
     for name, rows, seconds in SECONDS_TO_REACH:
         if name in by_rows.get(rows, {}):
             what = f"seconds of {name}, {rows:,} customers"
@@ -188,12 +221,62 @@ def targets(measured: list[dict]) -> list[dict]:
     return [entry | {"reached": entry["measured"] <= entry["to_reach"]} for entry in found]
 
 
-def growth_report(measured: list[dict], trees: int, around: dict) -> dict:
-    """Return the report of a growth."""
-    report = {"benchmark": "growth", **around, "driver_memory": DRIVER_MEMORY, "trees": trees}
+def marks(around: dict) -> dict:
+    """Return what a size was measured with, as far as its figures depend on it."""
+    kept = {name: around[name] for name in ("date", "commit", "machine", "versions")}
+    return kept | {"library_tree": library.runs.library_tree()}
+
+
+def alike(one: dict, other: dict) -> bool:
+    """Tell whether two sizes were measured with the same library, Spark, Python and machine."""
+    names = ("machine", "versions", "library_tree")
+    return all(one.get(name) == other.get(name) for name in names)
+
+
+def merged(report: dict, fresh: list[dict], around: dict) -> tuple[list[dict], list[dict]]:
+    """Return the sizes that are like today's, and older ones that were measured with other code.
+
+    ``report`` is the last one, or {}. What is measured again takes the place of its own; of a size
+    that was measured alike the other figures stay.
+    """
+    ours, older = marks(around), []
+    sizes = {size["rows"]: size | {"measured": ours} for size in fresh}
+    for size in (*report.get("sizes", []), *report.get("older_sizes", [])):
+        if report.get("trees") != around["trees"]:
+            continue
+        if "measured" not in size:  # a report from before there were marks
+            known = {name: report.get(name) for name in ("date", "commit", "machine", "versions")}
+            size = size | {"measured": known | {"library_tree": report.get("library_tree")}}
+        if alike(size["measured"], ours):
+            sizes[size["rows"]] = together(size, sizes.get(size["rows"], {}))
+        elif size["rows"] not in sizes:
+            older.append(size)
+    by_rows = [sizes[rows] for rows in sorted(sizes)]
+    return by_rows, sorted(older, key=lambda size: size["rows"])
+
+
+def together(old: dict, new: dict) -> dict:
+    """Return a size whose figures are the new ones, and the old ones where there are no new."""
+    parts = {
+        name: old.get(name, {}) | new.get(name, {})
+        for name in ("steps", "arms", "clusters")
+        if name in old or name in new
+    }
+    kept = {name: value for name, value in old.items() if name != "failed"}
+    return kept | new | parts
+
+
+def growth_report(fresh: list[dict], around: dict, last: dict | None = None) -> dict:
+    """Return the report of a growth, with the sizes of the last one that were not measured again.
+
+    Slopes are those of the sizes that were measured alike; targets are held against all.
+    """
+    sizes, older = merged(last or {}, fresh, around)
+    report = {"benchmark": "growth", **around, "driver_memory": DRIVER_MEMORY}
     return report | {
         "library_tree": library.runs.library_tree(),
-        "sizes": measured,
-        "slopes": slopes(measured),
-        "targets": targets(measured),
+        "sizes": sizes,
+        "older_sizes": older,
+        "slopes": slopes(sizes),
+        "targets": targets(sizes, older),
     }

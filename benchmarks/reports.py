@@ -115,10 +115,12 @@ def quality_report(figures: dict, around: dict) -> dict:
 
 
 def write(report: dict, folder: Path) -> Path:
-    """Write a report in place of the last one of the same benchmark."""
+    """Write a report in place of the last one of the same benchmark, in one move."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{report['benchmark']}.json"
-    file.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    aside = file.with_suffix(".tmp")
+    aside.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    aside.replace(file)
     return file
 
 

@@ -133,15 +133,24 @@ class StaleBenchmarks(SpeedDirective):
 
     def content_nodes(self, reports):
         """A table of those that are stale, or a sentence that none is."""
-        found = {name: differences(report) for name, report in reports.items()}
+        parts = reports | older_sizes(reports.get("growth", {}))
+        found = {name: differences(report) for name, report in parts.items()}
         rows = [
-            [name, circumstances(reports[name])[0], ", ".join(what)]
+            [name, circumstances(parts[name])[0], ", ".join(what)]
             for name, what in found.items()
             if what
         ]
         if not rows:
             return [words("All were measured with the library and the Spark of this copy.")]
         return [table(["Benchmark", "Measured", "Differs in"], rows, widths=[24, 40, 36])]
+
+
+def older_sizes(growth):
+    """The sizes of a growth that were measured before the others, each as a report."""
+    return {
+        f"growth, {size['rows']:,} customers": growth | size["measured"]
+        for size in growth.get("older_sizes", [])
+    }
 
 
 def differences(report):

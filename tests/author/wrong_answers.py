@@ -164,6 +164,25 @@ WRONG_ANSWERS = [
     ),
     ("a ruler of your own", "place /= base", "place /= 2", "in base 3"),
     ("a ruler of your own", "result += digit * place", "result = (result + digit) / base", "0.11"),
+    ("what does a start cost?", "(slow - quick) / (many - few)", "slow / many", "counts once"),
+    (
+        "what does a start cost?",
+        "return quick - a_million * few / 1_000_000, a_million",
+        "return quick, a_million",
+        "2 of the 12 seconds",
+    ),
+    (
+        "what would a hundred workers bring?",
+        "return alone + (one - alone) / workers",
+        "return one / workers",
+        "what was measured",
+    ),
+    (
+        "what would a hundred workers bring?",
+        "return alone + (one - alone) / workers",
+        "return one * (two / one) ** (workers - 1)",
+        "nobody's to share",
+    ),
     # 08
     ("a name for tonight's batch", 'step.replace("_", "-")', "step", "the service refuses"),
     ("a name for tonight's batch", "63 - len(end)", "63", "the service refuses"),

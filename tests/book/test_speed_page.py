@@ -248,6 +248,17 @@ def test_what_was_measured_with_other_code_is_named(page, results, changes, said
     assert said in text and not warnings
 
 
+def test_a_size_that_was_measured_before_the_others_is_named_apart(page, results):
+    known = {name: AROUND[name] for name in ("date", "commit", "machine", "versions")}
+    older = {"rows": 10_000_000, "measured": known | {"library_tree": "0123abc"}}
+    reports.write(growth(older_sizes=[older]), results)
+    warnings, html, text = page(STATUS)
+    assert not warnings and ["growth, 10,000,000 customers", "the library"] in [
+        [name, what] for name, _, what in rows(html)
+    ]
+    assert "All were measured" not in text
+
+
 def test_git_names_the_library_as_a_run_does():
     committed = speed_results.tree("HEAD")
     assert committed and speed_results.tree("HEAD+") == committed

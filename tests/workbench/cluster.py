@@ -17,11 +17,9 @@ from pathlib import Path
 
 from churnlab import paths
 from churnlab.run.spark_home import CLASS_ARCHIVE, SPARK_HOME, class_path
-from churnlab.standins.ports import start_on_a_port
+from churnlab.standins import spark_cluster as cluster
 from tests.quick_spark import QUICK_JAVA, UNCOMPILED
 
-WORKERS = 2
-START_SECONDS = 300  # of a machine that does much else
 NOTEBOOK_SECONDS = 1800
 COVER = """
 while [ "$1" != -- ]; do if [ -d "$1" ]; then mount -t tmpfs -o size=1m none "$1"; fi; shift; done
@@ -77,48 +75,13 @@ def environment(**variables: str) -> dict[str, str]:
 
 @contextmanager
 def spark_cluster(folder: Path, hidden: list[Path]) -> Iterator[str]:
-    """Run a master and workers of one core each, and yield the master's address.
+    """Run a cluster whose workers and executors find the ``hidden`` folders empty."""
 
-    ``folder`` takes the workers' files and logs; workers and their executors find the ``hidden``
-    folders empty.
-    """
+    def wrap(command: list[str]) -> list[str]:
+        return without(hidden, command)
 
-    def start_master(port: int) -> subprocess.Popen:
-        address = ["--host", "127.0.0.1", "--port", str(port), "--webui-port", "0"]
-        return start(folder / f"master-{port}", "master.Master", address, hidden)
-
-    # A worker that comes before its master tries again after ten seconds.
-    process, port = start_on_a_port(start_master, START_SECONDS)
-    processes, master = [process], f"spark://127.0.0.1:{port}"
-    try:
-        assert port, f"no master after {START_SECONDS} s; its log is below {folder}"
-        for number in range(WORKERS):
-            place = folder / f"worker-{number}"
-            options = ["--cores", "1", "--memory", "1g", "--work-dir", str(place / "work")]
-            options += ["--webui-port", "0", master]
-            processes.append(start(place, "worker.Worker", options, hidden))
+    with cluster.spark_cluster(folder, env=environment(), wrap=wrap) as master:
         yield master
-    finally:
-        for process in reversed(processes):
-            process.terminate()
-            process.wait(START_SECONDS)
-
-
-def start(folder: Path, daemon: str, options: list[str], hidden: list[Path]) -> subprocess.Popen:
-    """Start one of Spark's daemons in a folder of its own; its log is there."""
-    folder.mkdir(parents=True)
-    command = [f"{SPARK_HOME}/bin/spark-class", f"org.apache.spark.deploy.{daemon}", *options]
-    with (folder / "log").open("w") as log:
-        return subprocess.Popen(
-            without(hidden, command),
-            cwd=folder,
-            # A port that is taken ends it, instead of making it take the next one.
-            env=environment(
-                SPARK_DAEMON_MEMORY="256m", SPARK_DAEMON_JAVA_OPTS="-Dspark.port.maxRetries=0"
-            ),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
 
 
 @dataclass(frozen=True)
