@@ -11,7 +11,7 @@ STEPS = {
     "batch_scoring": ["--model-version", f"{RUN}-training"],
 }
 # What other scripts write than these steps.
-OF_OTHER_SCRIPTS = {"crime_counts", "model_explanations", "drift_metrics"}
+OF_OTHER_SCRIPTS = {"crime_counts", "model_explanations", "drift_metrics", "stream_predictions"}
 # What differs between two runs of the same thing.
 OF_A_RUN = {"pipeline_execution_ts", "model_uri", "metrics_uri"}
 
