@@ -1,6 +1,7 @@
-"""Run the stream and kill it, with its Java, when it reaches a function: before it, half, or after.
+"""Run the stream and kill it, with its Java, at a point of one file's batch.
 
-The first two arguments are the function of churn.streams and the moment; the rest is the script's.
+The first three arguments are the file, a function of churn.streams and the moment: half or after
+it. The rest is the script's.
 """
 
 import os
@@ -11,22 +12,29 @@ import streaming
 from churn import streams
 
 
-def kill_at(name: str, moment: str) -> None:
-    """Let a function of the library be the last thing that this process does."""
-    function = getattr(streams, name)
+def kill_at(file: str, name: str, moment: str) -> None:
+    """Let a function of the library be the last thing that this process does for a file."""
+    names_of, function, held = streams.names_of, getattr(streams, name), []
 
-    def last(*arguments, **named):
+    def noted(*arguments):
+        held.append(names_of(*arguments))
+        return held[-1]
+
+    def last(*arguments):
+        if held[-1] != [file]:
+            return function(*arguments)
         if moment == "half":  # the first of several tables
             frames, *rest = arguments
             first = next(iter(frames))
             function({first: frames[first]}, *rest)
-        elif moment == "after":
-            function(*arguments, **named)
+        else:
+            function(*arguments)
         os.killpg(0, signal.SIGKILL)
 
+    streams.names_of = noted
     setattr(streams, name, last)
 
 
 if __name__ == "__main__":
-    kill_at(*sys.argv[1:3])
-    streaming.main(sys.argv[3:])
+    kill_at(*sys.argv[1:4])
+    streaming.main(sys.argv[4:])

@@ -19,8 +19,10 @@ from churn.review import review
 from pyspark.sql import SparkSession
 
 from churnlab import paths
+from churnlab.run import spark_submit
 from tests.conftest import customer, write_raw
 from tests.quick_spark import QUICK_SETTINGS
+from tests.steps import kafka_broker
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("steps")]
 
@@ -212,9 +214,9 @@ def test_killed_at_any_point_a_stream_has_scored_everybody_once(
     assert_same(world.answers(), of_the_batch_job(everybody))
 
 
-def service(world: World, function: str, when: str) -> subprocess.Popen:
-    """Start the stream as a service that is killed, with its Java, at a function."""
-    program = [sys.executable, str(Path(__file__).with_name("killed_stream.py")), function, when]
+def service(world: World, file: str, *point: str) -> subprocess.Popen:
+    """Start the stream as a service that is killed, with its Java, at a point of a file's batch."""
+    program = [sys.executable, str(Path(__file__).with_name("killed_stream.py")), file, *point]
     options = ["--pipeline-id", STREAM, "--lake", str(world.lake), "--trigger", "1"]
     settings = " ".join(f"--conf '{name}={value}'" for name, value in QUICK_SETTINGS.items())
     env = os.environ | {"PYSPARK_SUBMIT_ARGS": f"{settings} pyspark-shell"}
@@ -231,7 +233,7 @@ def test_a_service_killed_by_sigkill_goes_on_where_it_was(world, of_the_batch_jo
     services = []
     try:
         for batch, (function, when) in enumerate(POINTS):
-            services.append(service(world, function, when))
+            services.append(service(world, f"{batch}.csv", function, when))
             world.arrive(f"{batch}.csv", everybody[6 * batch : 6 * batch + 6])
             assert services[-1].wait(PATIENCE) == -signal.SIGKILL
             last = world.journal()[-1]
@@ -337,59 +339,51 @@ def test_a_file_that_is_mostly_bad_is_refused_as_a_whole(world):
 # What does not belong together
 
 
-@pytest.fixture
-def begun(world) -> World:
-    """A stream that has scored two batches."""
-    for number in range(2):
+@pytest.fixture(scope="module")
+def begun(champion, tmp_path_factory) -> World:
+    """A stream that has scored three batches, its checkpoint after two, and another stream."""
+    world = World(shutil.copytree(champion, tmp_path_factory.mktemp("begun") / "lake"))
+    for number in range(3):
         world.arrive(f"{number}.csv", [waiting(number)])
-        time.sleep(0.02)
-    world.stream("--per-batch", "1")
+        world.stream()
+        if number == 1:
+            shutil.copytree(world.lake / "streams" / STREAM / "checkpoint", world.lake / "old")
+    world.stream("--per-batch", "1", run="another")
     return world
 
 
-def assert_refused(begun: World, match: str, *options: str) -> None:
+@pytest.fixture
+def checkpoint(begun):
+    """The folder of the stream's checkpoint, which is not there; afterwards it is as it was."""
+    folder = begun.lake / "streams" / STREAM / "checkpoint"
+    aside = folder.rename(begun.lake / "aside-checkpoint")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+
+
+def assert_refused(world: World, match: str, *options: str) -> None:
     """Start it again, after somebody has arrived: nothing is written but a refusal."""
-    before = begun.rows()
-    begun.arrive("more.csv", [waiting(9)])
+    before = world.rows()
+    world.arrive("more.csv", [waiting(9)])
     with pytest.raises(StepError, match=match):
-        begun.stream(*options)
-    assert begun.rows() == before
+        world.stream(*options)
+    assert world.rows() == before
 
 
-def test_a_lost_checkpoint_is_explained_and_nothing_is_scored_again(begun):
-    shutil.rmtree(begun.lake / "streams" / STREAM / "checkpoint")
-    assert_refused(begun, "has begun batch 1, .*nothing after batch -1: it is lost.*another --pip")
+def test_a_lost_checkpoint_is_explained_and_nothing_is_scored_again(begun, checkpoint):
+    lost = "has begun batch 2, .*nothing after batch -1: it is lost.* under another --pipeline-id"
+    assert_refused(begun, lost)
 
 
-def test_an_old_copy_of_a_checkpoint_is_explained(begun):
-    checkpoint = begun.lake / "streams" / STREAM / "checkpoint"
-    old = shutil.copytree(checkpoint, begun.lake / "copy")
-    begun.arrive("2.csv", [waiting(2)])
-    begun.stream()
-    shutil.rmtree(checkpoint)
-    old.rename(checkpoint)
+def test_an_old_copy_of_a_checkpoint_is_explained(begun, checkpoint):
+    shutil.copytree(begun.lake / "old", checkpoint)
     assert_refused(begun, "has begun batch 2, .*nothing after batch 1: it is lost, or an old copy")
 
 
-def test_the_checkpoint_of_another_stream_is_explained(begun):
-    begun.arrive("2.csv", [waiting(2)])
-    begun.stream("--per-batch", "1", run="another")
-    place = begun.lake / "streams"
-    shutil.rmtree(place / STREAM / "checkpoint")
-    shutil.copytree(place / "another" / "checkpoint", place / STREAM / "checkpoint")
+def test_the_checkpoint_of_another_stream_is_explained(begun, checkpoint):
+    shutil.copytree(begun.lake / "streams" / "another" / "checkpoint", checkpoint)
     assert_refused(begun, "is that of another stream")
-
-
-def test_a_file_that_is_taken_away_before_its_batch_is_done_is_missed_by_name(begun, monkeypatch):
-    taken = begun.arrive("2.csv", [waiting(2)])
-    with monkeypatch.context() as patch:
-        patch.setattr(streams, "write_tables", before(streams.write_tables, lambda: True))
-        with pytest.raises(ConnectionError):
-            begun.stream()
-    aside = taken.rename(begun.lake / "2.csv")
-    assert_refused(begun, r"Batch 2 .* has held 2\.csv, and now .* put it back")
-    aside.rename(taken)
-    assert [batch["holds"] for batch in begun.stream()[2:]] == [["2.csv"], ["more.csv"]]
 
 
 def test_a_lake_that_has_moved_is_explained(begun):
@@ -399,7 +393,20 @@ def test_a_lake_that_has_moved_is_explained(begun):
 
 def test_other_arrivals_under_the_same_key_are_explained(begun):
     (begun.lake / "others").mkdir()
-    assert_refused(begun, "has read .*arrivals .* now it would read .*others", "--arrivals", "others")
+    other = "has read .*arrivals, and now it would read .*others"
+    assert_refused(begun, other, "--arrivals", "others")
+
+
+def test_a_file_that_is_taken_away_before_its_batch_is_done_is_missed_by_name(world, monkeypatch):
+    taken = world.arrive("2.csv", [waiting(2)])
+    with monkeypatch.context() as patch:
+        patch.setattr(streams, "write_tables", before(streams.write_tables, lambda: True))
+        with pytest.raises(ConnectionError):
+            world.stream()
+    aside = taken.rename(world.lake / "2.csv")
+    assert_refused(world, r"Batch 0 .* has held 2\.csv, and now .* put it back")
+    aside.rename(taken)
+    assert [batch["holds"] for batch in world.stream()] == [["2.csv"], ["more.csv"]]
 
 
 def test_no_folder_of_arrivals_is_said_before_anything_begins(world):
@@ -411,3 +418,32 @@ def test_without_a_model_nobody_has_to_arrive(world):
     with pytest.raises(ModelError, match="has no model 'nobody'"):
         world.stream("--model-version", "nobody")
     assert world.journal() == []
+
+
+# Kafka
+
+
+def test_kafka_s_messages_are_scored_once_over_a_kill(world, of_the_batch_job, tmp_path):
+    everybody = [waiting(n) for n in range(9)]
+    newer = waiting(0, tenure="70")
+    lines = [",".join(row[name] for name in HEADER) for row in [*everybody, newer]]
+    sent = tmp_path / "messages.txt"
+    sent.write_text("\n".join([*lines[:4], "too,few", *lines[4:]]) + "\n", encoding="utf-8")
+    with kafka_broker.broker(tmp_path) as servers:
+        program = str(Path(__file__).with_name("kafka_stream.py"))
+        options = ["--pipeline-id", STREAM, "--lake", str(world.lake), "--per-batch", "6"]
+        options += ["--arrivals", f"kafka://{servers}/customers"]
+        kafka_broker.fetch(kafka_broker.CONNECTOR, tmp_path / "connector")
+        command = kafka_broker.with_packages(
+            kafka_broker.CONNECTOR, tmp_path / "connector", program, str(sent), servers, "customers"
+        )
+        env = spark_submit.submit_environment() | {"PYTHONPATH": str(paths.SCRIPTS)}
+        done = subprocess.run([*command, *options], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    holds = [batch["holds"] for batch in world.journal()]
+    assert holds == [["customers/0: 0 to 5"], ["customers/0: 6 to 10"]]
+    [bad] = world.rows("quarantined_rows")
+    assert (bad["reason"], bad["raw_text"]) == ("wrong number of fields", "too,few")
+    batch = of_the_batch_job([newer, *everybody[1:]])
+    assert len(world.rows()) == 10
+    assert world.newest() == pytest.approx({name: said[0] for name, said in batch.items()}, abs=1e-12)
