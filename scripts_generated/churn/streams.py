@@ -96,20 +96,13 @@ def begin_batch(stream: Stream, number: int, holds: list[str]) -> None:
     place = stream.entry(number)
     if not exists(place):
         write_text(place, json.dumps({"batch": number, "holds": holds}))
-    elif (held := json.loads(read_text(place))["holds"]) != holds:
+    elif sorted(held := json.loads(read_text(place))["holds"]) != sorted(holds):
         raise StepError(
             f"Batch {number} of the stream {stream.pipeline_id} has held {', '.join(held)}, and "
             f"now it would hold {', '.join(holds) or 'nothing'}: its rows would be replaced. If a "
             "file is gone, put it back. If the checkpoint is not the stream's own, start one under "
             "another key."
         )
-
-
-def journal(stream: Stream) -> list[dict]:
-    """Return what is known of each batch of a stream, in order."""
-    folder = join_uri(stream.folder, "batches")
-    names = [name for name in names_below(folder) if name.endswith(".json")]
-    return [json.loads(read_text(join_uri(folder, name))) for name in names]
 
 
 def read_files(spark: SparkSession, folder: str, names: list[str]) -> tuple[list, dict[str, str]]:
@@ -294,6 +287,12 @@ def remember(stream: Stream) -> None:
     write_text(join_uri(stream.folder, "stream.json"), json.dumps(note))
 
 
+def last_number(folder: str, end: str) -> int:
+    """Return the last number that a file of a folder is named by, or -1."""
+    names = [name.removesuffix(end) for name in names_below(folder) if name.endswith(end)]
+    return max((int(name) for name in names if name.isdigit()), default=-1)
+
+
 def foreign(stream: Stream) -> str:
     """Return why arrivals or checkpoint are not those of a stream, or "" if they are."""
     note = join_uri(stream.folder, "stream.json")
@@ -310,9 +309,8 @@ def foreign(stream: Stream) -> str:
 
 def check_stream(stream: Stream) -> None:
     """Raise StepError if a stream can't go on from its checkpoint."""
-    offsets = names_below(join_uri(stream.checkpoint, "offsets"))
-    planned = max((int(name) for name in offsets if name.isdigit()), default=-1)
-    begun = max((batch["batch"] for batch in journal(stream)), default=-1)
+    planned = last_number(join_uri(stream.checkpoint, "offsets"), "")
+    begun = last_number(join_uri(stream.folder, "batches"), ".json")
     what = foreign(stream)
     if not what and begun > planned:
         what = f"has begun batch {begun}, and its checkpoint {stream.checkpoint} knows nothing "

@@ -410,7 +410,7 @@ def test_a_file_that_is_taken_away_before_its_batch_is_done_is_missed_by_name(wo
 
 
 def test_no_folder_of_arrivals_is_said_before_anything_begins(world):
-    with pytest.raises(StepError, match="There is no folder .*nowhere. Make it"):
+    with pytest.raises(StepError, match=r"There is no folder .*nowhere\. Make it"):
         world.stream("--arrivals", "nowhere")
 
 
@@ -446,4 +446,6 @@ def test_kafka_s_messages_are_scored_once_over_a_kill(world, of_the_batch_job, t
     assert (bad["reason"], bad["raw_text"]) == ("wrong number of fields", "too,few")
     batch = of_the_batch_job([newer, *everybody[1:]])
     assert len(world.rows()) == 10
-    assert world.newest() == pytest.approx({name: said[0] for name, said in batch.items()}, abs=1e-12)
+    assert world.newest() == pytest.approx(
+        {name: said[0] for name, said in batch.items()}, abs=1e-12
+    )
