@@ -83,7 +83,7 @@ def arriving_files(spark: SparkSession, folder: str, per_batch: int) -> DataFram
 
 def names_of(batch: DataFrame, folder: str) -> list[str]:
     """Return the names of a batch's files below the folder, the oldest first."""
-    rows = batch.orderBy("modificationTime", "path").collect()
+    rows = sorted(batch.collect(), key=lambda row: (row["modificationTime"], row["path"]))
     paths = [re.sub(r"^file:/+", "/", row["path"]) for row in rows]
     return [path.removeprefix(folder).lstrip("/") for path in paths]
 
@@ -119,11 +119,16 @@ def read_files(spark: SparkSession, folder: str, names: list[str]) -> tuple[list
     return read, refused
 
 
-def broken_files(judged: DataFrame, limit: float) -> dict[str, str]:
-    """Return the files with too many bad rows, each with what is wrong."""
+def counted(judged: DataFrame) -> dict[str, tuple[int, int]]:
+    """Return how many rows each source has, and how many of them are bad."""
     counts = judged.groupBy("source").agg(F.count("*"), F.count("reason")).collect()
+    return {name: (rows, bad) for name, rows, bad in sorted(counts)}
+
+
+def broken_files(judged: DataFrame, counts: dict, limit: float) -> dict[str, str]:
+    """Return the files with too many bad rows, each with what is wrong."""
     broken = {}
-    for name, rows, bad in sorted(counts):
+    for name, (rows, bad) in counts.items():
         try:
             check_share(rows, bad, limit, name, judged.where(F.col("source") == name))
         except DataContractError as error:
@@ -138,14 +143,6 @@ def last_of_each(good: DataFrame) -> DataFrame:
     """Return of each customer the row that arrived last."""
     latest = Window.partitionBy("customer_id").orderBy(F.desc("arrival"))
     return good.withColumn("place", F.row_number().over(latest)).where("place = 1").drop("place")
-
-
-def newest_answers(pipeline_id: str) -> str:
-    """Return the query for the newest answer about each customer of a stream."""
-    return f"""
-        SELECT * FROM stream_predictions WHERE pipeline_id = '{pipeline_id}'
-        QUALIFY ROW_NUMBER() OVER (PARTITION BY customer_id ORDER BY step DESC) = 1
-    """
 
 
 @lru_cache(maxsize=2)
@@ -181,8 +178,9 @@ def score_batch(spark: SparkSession, stream: Stream, batch: DataFrame, number: i
     begin_batch(stream, number, holds)
     raw = reduce(DataFrame.unionByName, read or [nobody(spark)])
     judged = judge(raw, labelled=False, known_categories=False, key=ONE_CUSTOMER).cache()
+    counts = counted(judged)
     if not stream.arrivals.startswith(KAFKA):
-        refused = refused | broken_files(judged, stream.limit)
+        refused = refused | broken_files(judged, counts, stream.limit)
     taken = judged.where(~F.col("source").isin(list(refused)))
     entry, model = who_answers(stream)
     good = clean(last_of_each(taken.where("reason IS NULL")), labelled=False)
@@ -191,17 +189,12 @@ def score_batch(spark: SparkSession, stream: Stream, batch: DataFrame, number: i
     frames = {"stream_predictions": summarised(answers, summary)}
     frames["quarantined_rows"] = quarantine(spark, taken, refused)
     write_tables(frames, stream.tables, stream.pipeline_id, batch_step(number))
-    facts = {"batch": number, "holds": holds, "refused": refused} | counted(taken)
+    facts = {"batch": number, "holds": holds, "refused": refused}
+    facts |= {"rows": sum(rows for name, (rows, _) in counts.items() if name not in refused)}
+    facts |= {"quarantined": sum(bad for name, (_, bad) in counts.items() if name not in refused)}
     facts |= {"model_version": entry["model_version"]} | summary.get
     write_text(stream.entry(number), json.dumps(facts))
-    spark.catalog.clearCache()  # what judge has counted is of no use to the next batch
     return facts
-
-
-def counted(taken: DataFrame) -> dict[str, int]:
-    """Return how many rows were taken, and how many of them are bad."""
-    rows = taken.agg(F.count("*").alias("rows"), F.count("reason").alias("quarantined"))
-    return rows.first().asDict()
 
 
 def arriving_messages(spark: SparkSession, address: str, per_batch: int) -> DataFrame:
@@ -258,6 +251,8 @@ def run_stream(spark: SparkSession, stream: Stream, per_batch: int, trigger: int
         except Exception as error:
             failed.append(error)
             raise
+        finally:
+            spark.catalog.clearCache()  # what judge has counted is of no use to the next batch
 
     check_stream(stream)
     when = {"processingTime": f"{trigger} seconds"} if trigger else {"availableNow": True}

@@ -23,6 +23,7 @@ from churnlab.run import spark_submit
 from tests.conftest import customer, write_raw
 from tests.quick_spark import QUICK_SETTINGS
 from tests.steps import kafka_broker
+from tests.storage.queries import course_queries
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("steps")]
 
@@ -30,6 +31,7 @@ HEADER = RAW_COLUMNS[:-1]
 CONTRACTS = ("Month-to-month", "One year", "Two year")
 PATIENCE = 300  # seconds
 STREAM = "the-stream"
+LATEST = "QUALIFY ROW_NUMBER()"
 ANSWER = ("churn_probability", "prediction", "reasons", "raises", "lowers", "base_probability")
 
 
@@ -79,8 +81,9 @@ class World:
         return found
 
     def newest(self, run: str = STREAM) -> dict[str, float]:
-        """Return each customer's newest answer, as a reader asks for it."""
-        rows = review(self.root, streams.newest_answers(run))
+        """Return each customer's newest answer, as the page tells its readers to ask for it."""
+        [query] = [q for place, q in course_queries(run).items() if "18-" in place and LATEST in q]
+        rows = review(self.root, query)
         return dict(zip(rows["customer_id"], rows["churn_probability"], strict=True))
 
 
