@@ -235,6 +235,8 @@ def unpack(spark: SparkSession, stream: Stream, batch: DataFrame) -> tuple[list,
 
 def arriving(spark: SparkSession, stream: Stream, per_batch: int) -> DataFrame:
     """Return the stream of what arrives."""
+    if per_batch < 1:
+        raise StepError(f"--per-batch is {per_batch}, and a batch takes at least 1. Give a number.")
     kind = arriving_messages if stream.arrivals.startswith(KAFKA) else arriving_files
     return kind(spark, stream.arrivals, per_batch)
 

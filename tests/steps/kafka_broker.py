@@ -1,8 +1,8 @@
-"""A broker of Kafka on this machine, and Spark's connector to it, by Spark's own resolver."""
+"""A broker of Kafka on this machine, and Spark's connector to it, fetched by Maven."""
 
+import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from churnlab.run import spark_home, spark_submit
+from churnlab.run import spark_home
 
 BROKER = "org.apache.kafka:kafka_2.13:4.0.0"
 CONNECTOR = "org.apache.spark:spark-sql-kafka-0-10_2.12:3.5.7"
@@ -25,25 +25,35 @@ controller.listener.names=CONTROLLER
 log.dirs={folder}/logs
 offsets.topic.replication.factor=1
 """
-
-
-def with_packages(coordinates: str, folder: Path, *program: str) -> list[str]:
-    """Return the command that runs a program with packages of Maven Central, kept in a folder."""
-    submit = str(Path(sys.executable).with_name("spark-submit"))
-    settings = ["--conf", f"spark.jars.ivy={folder}", "--conf", "spark.ui.enabled=false"]
-    return [submit, "--packages", coordinates, *settings, *program]
+PROJECT = """\
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>tests</groupId><artifactId>jars</artifactId><version>1</version>
+  <dependencies>
+    <dependency>
+      <groupId>{groupId}</groupId><artifactId>{artifactId}</artifactId><version>{version}</version>
+    </dependency>
+  </dependencies>
+</project>
+"""
 
 
 def fetch(coordinates: str, folder: Path) -> Path:
-    """Return the folder of the jars of a package. Skips the test if they are out of reach."""
+    """Return the folder of a package's jars, but for Hadoop's, which Spark has.
+
+    Skips the test without Maven, or if Maven Central is out of reach. Spark's own resolver leaves
+    out what Spark has in another version, such as Scala's library.
+    """
+    if not (maven := shutil.which("mvn")):
+        pytest.skip("there is no mvn to fetch Kafka by")
     folder.mkdir()
-    nothing = folder / "nothing.py"
-    nothing.write_text("")
-    command = with_packages(coordinates, folder, str(nothing))
-    env = spark_submit.submit_environment()
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    names = dict(zip(("groupId", "artifactId", "version"), coordinates.split(":"), strict=True))
+    (folder / "pom.xml").write_text(PROJECT.format(**names))
+    command = [maven, "-B", "-q", "dependency:copy-dependencies", "-DincludeScope=runtime"]
+    command += [f"-DoutputDirectory={folder}/jars", "-DexcludeGroupIds=org.apache.hadoop"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f"Maven Central has not given us {coordinates}: {done.stderr[-300:]}")
+        pytest.skip(f"Maven has not given us {coordinates}: {done.stdout[-300:]}")
     return folder / "jars"
 
 
