@@ -2,58 +2,30 @@
 """Score customers with the champion of the registry, and say for each what moved its probability."""
 
 import argparse
-from collections.abc import Iterator
 
-import pandas as pd
-from churn.attribution import check_method, explainer
+from churn.attribution import check_method
 from churn.contract import (
     check_share,
     clean,
     judge,
     read_raw,
 )
-from churn.forest import Forest, as_numbers
 from churn.lake import (
     check_lake,
     join_uri,
 )
-from churn.metrics import decision_column
 from churn.programs import run_program
-from churn.reasons import reasons_of
 from churn.registry import registered_forest, registered_model
 from churn.runs import check_pipeline_id, close_run
+from churn.scoring import predictions_of, summarised
 from churn.tables import (
     dataset_root,
     own_or_newest_run,
     read_table,
     write_tables,
 )
-from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import Observation, SparkSession
 from pyspark.sql import functions as F
-
-SCORED = (
-    "customer_id STRING, churn_probability DOUBLE, feature ARRAY<STRING>, "
-    "contribution ARRAY<DOUBLE>, raises ARRAY<STRING>, lowers ARRAY<STRING>"
-)
-
-
-def score(spark: SparkSession, customers: DataFrame, model: tuple, how: tuple) -> DataFrame:
-    """Return customers with probability and reasons; ``how`` is method and count."""
-    shared = spark.sparkContext.broadcast((*model, *how))
-
-    def score_batches(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        nodes, columns, method, count = shared.value
-        forest = Forest(nodes, columns)
-        explain = explainer(method, forest)
-        for batch in batches:
-            x = as_numbers(batch, columns)
-            scored = batch[["customer_id"]].assign(churn_probability=forest.probability(x))
-            moves = explain.contributions(x)
-            yield scored.join(reasons_of(batch, list(columns), moves, count))
-
-    scored = customers.mapInPandas(score_batches, SCORED)
-    reasons = F.arrays_zip("feature", "contribution").alias("reasons")
-    return scored.select("customer_id", "churn_probability", reasons, "raises", "lowers")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -152,7 +124,6 @@ def main(arguments: list[str] | None = None) -> None:
 
     # Which forest is the champion's?
     nodes, columns = registered_forest(entry, lake)
-    forest = Forest(nodes, columns)
 
     # Why this customer?
     # "You are at risk, says the computer" is no reason to call anybody. A reason is a column with
@@ -162,40 +133,20 @@ def main(arguments: list[str] | None = None) -> None:
     # tree's path, which are faster and have a bias.
     check_method(method)
 
-    # Probability, decision and reasons of each customer stand in one row, with the version that
-    # answered:
-    scored = score(spark, clean(judged, labelled=False), (nodes, columns), (method, reasons))
-    predictions = scored.select(
-        F.lit(entry["model_version"]).alias("model_version"),
-        "customer_id",
-        "churn_probability",
-        decision_column(entry["threshold"]).alias("prediction"),
-        F.lit(forest.base).alias("base_probability"),
-        F.lit(method).alias("attribution"),
-        "reasons",
-        "raises",
-        "lowers",
-    )
-
-    # Write
-    # Whoever checks the run before its predictions are used will want a few numbers: how many
-    # predictions, how many offers, any probability out of range (module 12)? Spark counts them
-    # while it writes; reading the table back would be another pass.
-    p = F.col("churn_probability")
-    summary = Observation("summary")
-    observed = predictions.observe(
-        summary,
-        F.count("*").alias("predictions"),
-        F.count_if(F.col("prediction") == "yes").alias("offers"),
-        F.avg(p).alias("mean_probability"),
-        F.count_if(~F.coalesce(p.between(0, 1), F.lit(False))).alias("out_of_range"),
+    # The champion, asked about everybody who waits:
+    waiting_customers = clean(judged, labelled=False)
+    predictions = predictions_of(
+        spark, waiting_customers, entry, (nodes, columns), (method, reasons)
     )
 
     # Predictions and quarantine go out side by side. A retry of this run replaces them, another run
-    # adds its own.
+    # adds its own. Customers who arrive in small files all day (module 18) are scored by the same
+    # three functions.
+    summary = Observation("summary")
     quarantined = judged.where("reason IS NOT NULL").select(
         F.lit(customers).alias("source"), "reason", "raw_text"
     )
+    observed = summarised(predictions, summary)
     frames = {"batch_predictions": observed, "quarantined_rows": quarantined}
     write_tables(frames, tables, pipeline_id, "scoring")
 

@@ -23,6 +23,7 @@ ONE_ROW = {
     "test_predictions": "a test customer with label, probability and decision",
     "model_registry": "a change of a model version: stage, who, why, its files, what it rests on",
     "batch_predictions": "a scored customer: probability, decision, reasons, model version",
+    "stream_predictions": "a customer scored by a stream: as in batch_predictions, a step a batch",
     "model_explanations": "what a model makes of a column, or of one value of it",
     "drift_metrics": "one statistic of one column of a scored batch, or of its outcomes",
     "crime_counts": "incidents of one kind in one month, the example of module 1",

@@ -17,6 +17,7 @@ NOTEBOOKS = {
     "explain": "14-explain",
     "monitoring": "16-monitoring",
     "packaging": "17-online-serving",
+    "streaming": "18-streaming",
 }
 
 

@@ -38,6 +38,7 @@ STANDS_ON = {
     "15-registry-and-gate": "06-batch-scoring",
     "16-monitoring": "06-batch-scoring",
     "17-online-serving": "06-batch-scoring",
+    "18-streaming": "06-batch-scoring",
     "19-cost-and-clean-up": "06-batch-scoring",
 }
 SHOWN_VERSIONS = ("pyspark", "pandas", "pyarrow", "scikit-learn", "papermill", "jupyter-book")

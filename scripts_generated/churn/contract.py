@@ -220,19 +220,19 @@ def is_amount(name: str) -> F.Column:
     return amount | F.coalesce(new_customer, F.lit(False))
 
 
-def repeated_ids(raw: DataFrame) -> DataFrame:
-    """Return the ids that several rows have, cached and counted: Spark broadcasts few of them."""
-    several = raw.groupBy("customer_id").count().where("count > 1")
-    repeated = several.select("customer_id", F.lit(True).alias("repeated")).cache()
+def repeated_ids(raw: DataFrame, key: list[str]) -> DataFrame:
+    """Return the keys that several rows have, cached and counted: Spark broadcasts few of them."""
+    several = raw.groupBy(key).count().where("count > 1")
+    repeated = several.select(*key, F.lit(True).alias("repeated")).cache()
     repeated.count()
     return repeated
 
 
-def judge(raw: DataFrame, labelled: bool = True, known_categories: bool = True) -> DataFrame:
-    """Add ``reason``: why a raw row breaks the contract, or null. One job finds repeated ids."""
+def judge(raw: DataFrame, labelled=True, known_categories=True, key=("customer_id",)) -> DataFrame:
+    """Add ``reason``: why a raw row breaks the contract, or null. One job finds repeated keys."""
     rules = broken_rules(labelled, known_categories)
     reasons = [F.when(condition, F.lit(reason)) for reason, condition in rules.items()]
-    marked = raw.join(repeated_ids(raw), "customer_id", "left")
+    marked = raw.join(repeated_ids(raw, list(key)), list(key), "left")
     return marked.withColumn("reason", F.coalesce(*reasons)).drop("repeated")
 
 

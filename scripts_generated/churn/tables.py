@@ -41,6 +41,12 @@ CUSTOMER = (
 
 RAW_TEXT = ", ".join(f"{snake_case(name)} STRING" for name in RAW_COLUMNS[:-1])
 
+ANSWER = (
+    "model_version STRING, customer_id STRING, churn_probability DOUBLE, prediction STRING, "
+    "reasons ARRAY<STRUCT<feature: STRING, contribution: DOUBLE>>, raises ARRAY<STRING>, "
+    "lowers ARRAY<STRING>, base_probability DOUBLE, attribution STRING"
+)
+
 TABLES = {
     "training_data": f"{CUSTOMER}, churn STRING, split STRING",
     "scoring_input": f"{RAW_TEXT}, raw_text STRING",
@@ -58,9 +64,8 @@ TABLES = {
     "parameters_fingerprint STRING, threshold DOUBLE, roc_auc DOUBLE, average_precision DOUBLE, "
     "cross_validated_average_precision DOUBLE, changed_by STRING, reason STRING, "
     "evidence STRING, decision BIGINT",
-    "batch_predictions": "model_version STRING, customer_id STRING, churn_probability DOUBLE, "
-    "prediction STRING, reasons ARRAY<STRUCT<feature: STRING, contribution: DOUBLE>>, "
-    "raises ARRAY<STRING>, lowers ARRAY<STRING>, base_probability DOUBLE, attribution STRING",
+    "batch_predictions": ANSWER,
+    "stream_predictions": ANSWER,
     "model_explanations": "model_version STRING, explanation STRING, feature STRING, value STRING, "
     "estimate DOUBLE, low DOUBLE, high DOUBLE",
     "drift_metrics": "model_version STRING, feature STRING, statistic STRING, value DOUBLE, "

@@ -375,6 +375,35 @@ WRONG_ANSWERS = [
         "        raise\n    ### END",
         "nobody",
     ),
+    # Streaming
+    (
+        "which batches run again?",
+        "return sorted(set(offsets) - set(commits))",
+        "return [max(offsets)] if offsets else []",
+        "all is done",
+    ),
+    (
+        "which batches run again?",
+        "return sorted(set(offsets) - set(commits))",
+        "return [n for n in offsets if n not in commits]",
+        "in the order of the batches",
+    ),
+    (
+        "which batches run again?",
+        "if lost := sorted(set(commits) - set(offsets)):",
+        "if lost := []:",
+        "a commit without offsets",
+    ),
+    (
+        "the newest answer",
+        'int(answer[1].rpartition("-")[2])',
+        "answer[1]",
+        "as texts it comes before",
+    ),
+    ("the newest answer", "[2]))", "[2]), reverse=True)", "batch 10 comes after batch 9"),
+    ("the smallest batch that keeps up", "math.ceil(", "math.floor(", "three take 2.75 s"),
+    ("the smallest batch that keeps up", " / (1 - each * rate)", "", "three take 2.75 s"),
+    ("the smallest batch that keeps up", "each * rate >= 1", "each * rate > 1", "keep up"),
     # Cost and clean-up
     ("one batch or three?", "max(one, 60)", "one", "three minutes are billed apart"),
     ("one batch or three?", "max(sum(seconds), 60)", "sum(seconds)", "a single step"),

@@ -15,7 +15,7 @@ from churnlab import paths
 IMAGES = paths.INFRA / "images"
 NAMES = ["batch", "serving"]
 STEPS = ["preprocessing", "model_training", "hyperparameter_tuning", "batch_scoring"]
-STEPS += ["explain", "online_serving"]
+STEPS += ["explain", "online_serving", "streaming"]
 # Modules of the library in the server.
 SERVED = ("forest", "attribution", "reasons", "programs", "lake")
 

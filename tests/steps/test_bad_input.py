@@ -514,6 +514,7 @@ SCRIPTS = {
     "preprocessing": ("--max-quarantined", "few"),
     "registry_and_gate": ("--min-recall", "half"),
     "spark_notebooks": ("--rows", "many"),
+    "streaming": ("--per-batch", "few"),
 }
 REQUIRED = ["--pipeline-id", "run-a", "--lake", "somewhere"]
 

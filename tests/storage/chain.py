@@ -1,4 +1,6 @@
-"""The steps 02-06 on few customers, on this machine and in a bucket, with the same options."""
+"""The steps 02-06 and a stream on few customers, on this machine and in a bucket, with the same options."""
+
+from pathlib import Path
 
 from tests.same_rows import order
 
@@ -9,6 +11,7 @@ STEPS = {
     "model_training": ["--num-trees", "4", "--max-depth", "3"],
     "hyperparameter_tuning": ["--quick", "true"],
     "batch_scoring": ["--model-version", f"{RUN}-training"],
+    "streaming": ["--model-version", f"{RUN}-training"],
 }
 # What other scripts write than these steps.
 OF_OTHER_SCRIPTS = {"crime_counts", "model_explanations", "drift_metrics"}
@@ -19,6 +22,12 @@ OF_A_RUN = {"pipeline_execution_ts", "model_uri", "metrics_uri"}
 def options(step: str, lake: str, *more: str) -> list[str]:
     """Return the arguments of a step of the run."""
     return ["--pipeline-id", RUN, "--lake", lake, *STEPS.get(step, []), *more]
+
+
+def arrival(raw_file: Path) -> str:
+    """Return the first customers of a raw file, a bad one among them, as a file for a stream."""
+    lines = raw_file.read_text(encoding="utf-8").splitlines()[:41]
+    return "\n".join(line.rpartition(",")[0] for line in lines) + "\n"
 
 
 def records(frame, but: set[str] = frozenset(OF_A_RUN)) -> list[dict]:

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from churnlab import paths
 from churnlab.errors import CourseError
 from churnlab.standins.storage import find_package_file
-from tests.storage.chain import CUSTOMERS, RUN, STEPS, options
+from tests.storage.chain import CUSTOMERS, RUN, STEPS, arrival, options
 
 
 def need(package_file: str) -> None:
@@ -58,8 +58,11 @@ def raw_file(spark, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def local_lake(run_step, raw_file, tmp_path_factory) -> str:
     """A lake on this machine with every table of the contract, written by the scripts."""
+    from churnlab.run.library import library
+
     lake = str(tmp_path_factory.mktemp("local") / "lake")
     run_step("customer_data", options("customer_data", lake, "--source", str(raw_file)))
+    library.lake.write_text(f"{lake}/arrivals/shop.csv", arrival(raw_file))
     for step in STEPS:
         run_step(step, options(step, lake))
     counting = ["--pipeline-id", RUN, "--lake", lake, "--rows", "2000"]

@@ -460,6 +460,8 @@ def test_the_steps_write_the_same_rows_to_bigquery(
     run_step("preprocessing", options("preprocessing", lake, "--dataset", dataset, *raw))
     for step in ("model_training", "batch_scoring"):
         run_step(step, options(step, lake, "--dataset", dataset))
+    arrivals = ("--arrivals", f"{local_lake}/arrivals")
+    run_step("streaming", options("streaming", lake, "--dataset", dataset, *arrivals))
     for table in set(TABLES) - OF_OTHER_SCRIPTS - {"tuning_trials"}:
         query = f"SELECT * FROM {table} WHERE step != 'tuning'"
         there, here = records(review(dataset, query)), records(local_rows(query))

@@ -32,7 +32,7 @@ from churnlab.standins.storage import storage_server
 from tests.quick_spark import QUICK_SETTINGS, UNCOMPILED
 from tests.same_rows import approximately
 from tests.storage.bucket import CONNECTOR, arrow_variables, spark_settings, storage_client
-from tests.storage.chain import OF_OTHER_SCRIPTS, RUN, STEPS, options, records
+from tests.storage.chain import OF_OTHER_SCRIPTS, RUN, STEPS, arrival, options, records
 from tests.storage.conftest import need
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("storage")]
@@ -183,6 +183,7 @@ def finished(cloud, spark, local_lake, raw_file, tmp_path_factory) -> Cloud:
     for path in filter(Path.is_file, other.rglob("*")):
         bucket.blob(str(path.relative_to(other))).upload_from_filename(path)
     bucket.blob("incoming/customers.csv").upload_from_filename(raw_file)
+    bucket.blob("arrivals/shop.csv").upload_from_string(arrival(raw_file))
     source = ["--source", f"{LAKE}/incoming/customers.csv"]
     cloud.submit_several({"customer_data": source} | {step: [] for step in STEPS}, elsewhere)
     assert os.listdir(elsewhere) == []
