@@ -279,7 +279,11 @@ def test_the_tables_page_shows_every_contract_with_its_columns(small_book):
 
 
 def test_the_costs_page_shows_every_module_with_its_sums_and_every_price(small_book):
-    small_book.write_index((paths.ROOT / "book/costs.md").read_text().split("\n", 1)[1])
+    text = (paths.ROOT / "book/costs.md").read_text().split("\n", 1)[1]
+    text = re.sub(
+        r"\]\(\.\./notebooks/[^)]*\)", "](index.md)", text
+    )  # the small book has no modules
+    small_book.write_index(text)
     assert small_book.build() == ""
     page = small_book.page("index")
     for module in costs.module_costs():
