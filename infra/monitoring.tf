@@ -71,7 +71,8 @@ resource "google_monitoring_alert_policy" "alarms" {
     }
   }
 
-  # One alarm is one e-mail; the next day's is another.
+  # One alarm is one e-mail, or two with Composer: the batch says it, and so does the DAG that answers
+  # it. The next day's is another.
   alert_strategy {
     auto_close = "3600s"
   }

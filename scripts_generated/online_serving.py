@@ -64,7 +64,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--model-version",
         type=str,
         default="champion",
-        help="a registered version, or the champion (default: %(default)s)",
+        help="a registered version, or the champion; servers take it up (default: %(default)s)",
     )
     parser.add_argument(
         "--generated",

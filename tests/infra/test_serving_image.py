@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
 
@@ -376,6 +377,32 @@ def test_a_server_that_cannot_serve_says_why_and_ends(tmp_path, variables, says)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and says in done.stderr
+
+
+class Denies(BaseHTTPRequestHandler):
+    """A storage that denies whatever it is asked for, as a bucket does to who may not list it."""
+
+    def do_GET(self):  # noqa: N802, the name that http.server calls
+        """Deny."""
+        body = b'{"error": {"code": 403, "message": "may not storage.objects.list"}}'
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_a_bucket_that_denies_what_it_does_not_have_is_told_as_a_missing_package():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Denies) as storage:
+        threading.Thread(target=storage.serve_forever, daemon=True).start()
+        uri = in_bucket("lake/packages", f"http://127.0.0.1:{storage.server_port}")
+        environment = server_environment(uri, 8080)
+        done = subprocess.run(
+            [sys.executable, str(SERVER)], env=environment, capture_output=True, text=True
+        )
+        storage.shutdown()
+    assert done.returncode == 1
+    assert "holds neither package.json nor champion.json, or this server may not" in done.stderr
+    assert "churnlab package" in done.stderr
 
 
 def test_whoever_starts_a_server_that_cannot_serve_hears_what_it_says(tmp_path):

@@ -263,7 +263,12 @@ def find_package(uri: str) -> str:
         if not pointer and files.get_file_info(f"{folder}/{NOTE}").is_file:
             return uri
     except (OSError, ValueError) as error:
-        raise PackageError(f"Cannot look into {uri}: {error}. May this server read it?") from error
+        # Who may not list is told "denied" of what is not there.
+        hint = f"It holds neither {NOTE} nor {POINTER}, or this server may not read them"
+        raise PackageError(
+            f"Cannot look into {uri}: {error}. {hint}: package the champion (`churnlab package`), "
+            "then look at the right of the server's account."
+        ) from error
     if not pointer:
         raise PackageError(
             f"{uri} holds neither {NOTE} nor {POINTER}: it is no package and no folder of them. "
