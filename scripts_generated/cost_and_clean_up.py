@@ -82,7 +82,7 @@ def priced(steps: pd.DataFrame, units: float, disks: float) -> pd.DataFrame:
 
 def by_step(steps: pd.DataFrame) -> pd.DataFrame:
     """Return records, unpriced, seconds, dcu_hours and usd of each step, the dearest first."""
-    sums = steps.groupby("step")[["seconds", "dcu_hours", "usd"]].sum()
+    sums = steps.groupby("step")[["seconds", "dcu_hours", "usd"]].sum(min_count=1)
     sums.insert(0, "records", steps.groupby("step").size())
     sums.insert(1, "unpriced", steps["usd"].isna().groupby(steps["step"]).sum())
     return sums.sort_values("usd", ascending=False)
@@ -106,7 +106,8 @@ def used(batch: dict) -> dict:
     script = job.get("mainPythonFileUri", "").rpartition("/")[2].removesuffix(".py")
     run = dict(pairwise(job.get("args", []))).get("--pipeline-id", "")
     said = {"run": run, "step": STEP_OF.get(script, script), "state": batch.get("state", "")}
-    return said | {"billed": dcu_hours * DCU_HOUR + gb_hours * SHUFFLE_GB_HOUR}
+    usd = dcu_hours * DCU_HOUR + gb_hours * SHUFFLE_GB_HOUR
+    return said | {"billed": usd if counts else math.nan}  # nothing is known yet: not free
 
 
 def used_batches(text: str, since: datetime) -> pd.DataFrame:
@@ -130,7 +131,7 @@ def reconciled(steps: pd.DataFrame, batches: pd.DataFrame) -> pd.DataFrame:
     """Return estimated and billed US dollars by run and step; NaN where one side knows nothing."""
     key = ["run", "step"]
     estimated = steps.groupby(key)["usd"].sum(min_count=1).rename("estimated")
-    billed = batches.groupby(key)["billed"].sum().rename("billed")
+    billed = batches.groupby(key)["billed"].sum(min_count=1).rename("billed")
     return pd.concat([estimated, billed], axis=1).sort_index()
 
 
@@ -169,7 +170,8 @@ def report(steps: pd.DataFrame, compared: pd.DataFrame, **facts) -> str:
     """Return the report as JSON: the facts, the sums by step, estimate and bill by run and step."""
     parts = {"steps": by_step(steps), "compared": compared}
     lists = {k: json.loads(v.reset_index().to_json(orient="records")) for k, v in parts.items()}
-    facts |= {"usd": float(steps["usd"].sum()), "dcu_hour": DCU_HOUR}
+    total = steps["usd"].sum(min_count=1)
+    facts |= {"usd": None if math.isnan(total) else float(total), "dcu_hour": DCU_HOUR}
     return json.dumps(facts | {"shuffle_gb_hour": SHUFFLE_GB_HOUR} | lists, indent=2)
 
 
@@ -280,7 +282,8 @@ def main(arguments: list[str] | None = None) -> None:
     # The report is written, then what is outdated goes, if you have asked for it.
     said = summary(steps, batches, days, budget)
     facts = {"pipeline_id": pipeline_id, "days": days, "since": since.isoformat(), "budget": budget}
-    facts |= {"said": said, "outdated": len(outdated), "outdated_bytes": idle_bytes, "swept": sweep}
+    facts |= {"said": said, "outdated": len(outdated), "outdated_bytes": idle_bytes}
+    facts |= {"sweep_asked": sweep}
 
     folder = join_uri(lake, "reports", pipeline_id)
     write_text(join_uri(folder, "costs.json"), report(steps, compared, **facts))

@@ -205,9 +205,12 @@ def note(dag_run, **more) -> dict:
 
 
 @task
-def alert(dag_run) -> dict:
-    """Say what has moved."""
-    return note(dag_run)
+def alert(dag_run, params) -> dict:
+    """Say what has moved, and why nothing is trained for it."""
+    if params["model_version"] == "champion":
+        return note(dag_run)
+    named = f"{params['model_version']} was named, and is not the champion: alert only."
+    return note(dag_run, retraining={"error": named})
 
 
 @task
@@ -240,8 +243,12 @@ def retrain(dag_run) -> dict:
     key = retraining_key(version, dag_run.run_after)
     if not FUNCTION_URL:
         return note(dag_run, retraining={"error": "CHURNLAB_FUNCTION_URL is not set: alert only."})
-    headers = {"Idempotency-Key": key} | identity(FUNCTION_URL)
-    answer = requests.post(FUNCTION_URL, json={"parameters": {}}, headers=headers, timeout=120)
+    try:
+        headers = {"Idempotency-Key": key} | identity(FUNCTION_URL)
+        answer = requests.post(FUNCTION_URL, json={"parameters": {}}, headers=headers, timeout=120)
+    except Exception as error:  # no token or no connection; the task is tried again
+        note(dag_run, retraining={"key": key, "error": f"the function was not reached: {error}"})
+        raise
     is_json = answer.headers.get("Content-Type", "").startswith("application/json")
     reply = answer.json() if is_json else {"error": answer.text[:200]}
     alarm = note(dag_run, retraining={"key": key, "status": answer.status_code} | reply)

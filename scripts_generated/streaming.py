@@ -119,7 +119,7 @@ def main(arguments: list[str] | None = None) -> None:
     facts |= {"arrivals": place, "batches": [done["batch"] for done in taken]}
     facts |= {"refused": [name for done in taken for name in done["refused"]]}
     print(close_run(spark, "streaming", lake, pipeline_id, **facts), flush=True)
-    check_refused(taken)
+    check_refused(stream)
 
     spark.stop()
 

@@ -85,7 +85,8 @@ def names_of(batch: DataFrame, folder: str) -> list[str]:
     """Return the names of a batch's files below the folder, the oldest first."""
     rows = sorted(batch.collect(), key=lambda row: (row["modificationTime"], row["path"]))
     paths = [re.sub(r"^file:/+", "/", row["path"]) for row in rows]
-    return [path.removeprefix(folder).lstrip("/") for path in paths]
+    here = re.sub(r"^file:/+", "/", folder)
+    return [path.removeprefix(here).lstrip("/") for path in paths]
 
 
 def begin_batch(stream: Stream, number: int, holds: list[str]) -> None:
@@ -260,8 +261,8 @@ def run_stream(spark: SparkSession, stream: Stream, per_batch: int, trigger: int
     when = {"processingTime": f"{trigger} seconds"} if trigger else {"availableNow": True}
     writer = arriving(spark, stream, per_batch).writeStream.foreachBatch(take).trigger(**when)
     query = writer.option("checkpointLocation", stream.checkpoint).start()
-    remember(stream)
     try:
+        remember(stream)
         query.awaitTermination()
     except StreamingQueryException:
         if failed:
@@ -320,11 +321,24 @@ def check_stream(stream: Stream) -> None:
         )
 
 
-def check_refused(taken: list[dict]) -> None:
-    """Raise DataContractError if batches have refused files; all others are scored by then."""
-    refused = [why for facts in taken for why in facts["refused"].values()]
-    if refused:
-        raise DataContractError(
-            f"{len(refused)} files are refused, all others are scored. {' '.join(refused)} "
-            "Land a mended file under a new name: a stream reads each name once."
-        )
+def untold(stream: Stream) -> list[dict]:
+    """Return finished batches with refused files for which no job has ended with an error."""
+    folder = join_uri(stream.folder, "batches")
+    place = join_uri(stream.folder, "told.json")
+    told = json.loads(read_text(place))["batch"] if exists(place) else -1
+    names = [name for name in names_below(folder) if name.endswith(".json")]
+    facts = [json.loads(read_text(join_uri(folder, name))) for name in sorted(names)]
+    return [done for done in facts if done.get("refused") and done["batch"] > told]
+
+
+def check_refused(stream: Stream) -> None:
+    """Raise DataContractError if files were refused and no job has said so; it says so once."""
+    if not (unsaid := untold(stream)):
+        return
+    refused = [why for facts in unsaid for why in facts["refused"].values()]
+    last = max(facts["batch"] for facts in unsaid)
+    write_text(join_uri(stream.folder, "told.json"), json.dumps({"batch": last}))
+    raise DataContractError(
+        f"{len(refused)} files are refused, all others are scored. {' '.join(refused)} "
+        "Land a mended file under a new name: a stream reads each name once."
+    )

@@ -62,8 +62,9 @@ def look_at_verdicts(module, functions: dict, params: dict, key: str) -> dict:
     judged["scored again"] = functions["judge"](RUN, params)
     scoring.unlink()
     module.write_whole(module.in_lake(f"alarms/{key}.json"), {"pipeline_id": key} | facts)
-    judged["alarm"] = functions["alert"](RUN)
+    judged["alarm"] = functions["alert"](RUN, params)
     judged["without a function"] = functions["retrain"](RUN)
+    judged["about another version"] = functions["alert"](RUN, other)
     judged["nobody"] = answer(functions["nobody_watched"], RUN)
     judged["file"] = json.loads(module.in_lake(f"alarms/{key}.json").read_text())
     return judged

@@ -116,3 +116,10 @@ def test_a_function_that_is_in_trouble_is_asked_again_and_one_that_refuses_is_no
     [busy] = ask(tmp_path / "b", [(WEEK[0], "v9")], CHURNLAB_FUNCTION_URL=alive)["answers"]
     assert (busy["status"], busy["raised"]) == (503, "AirflowException")
     assert "can't be reached" in busy["error"]
+
+
+def test_a_function_that_is_not_reached_is_said_in_the_alarm(tmp_path):
+    nobody = "http://127.0.0.1:9"  # a port at which nobody listens
+    [lost] = ask(tmp_path, TEN[:1], CHURNLAB_FUNCTION_URL=nobody)["answers"]
+    assert lost["raised"] == "ConnectionError"
+    assert lost["key"] == "retrain-v7-2026-w48" and "was not reached" in lost["error"]

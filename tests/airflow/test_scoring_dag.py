@@ -138,6 +138,11 @@ def test_without_a_function_a_retraining_is_an_alert_that_says_so(seen):
     assert "CHURNLAB_FUNCTION_URL is not set" in alarm["retraining"]["error"]
 
 
+def test_an_alarm_about_a_version_that_was_named_says_why_nothing_is_trained(seen):
+    alarm = seen["tasks"]["judged"]["about another version"]
+    assert alarm["retraining"] == {"error": "v6 was named, and is not the champion: alert only."}
+
+
 def test_a_run_that_nobody_watched_fails_after_it_has_said_so(seen):
     judged = seen["tasks"]["judged"]
     assert judged["nobody"].startswith("AirflowFailException: Published, but nobody watched")

@@ -382,7 +382,7 @@ def test_a_server_that_cannot_serve_says_why_and_ends(tmp_path, variables, says)
 class Denies(BaseHTTPRequestHandler):
     """A storage that denies whatever it is asked for, as a bucket does to who may not list it."""
 
-    def do_GET(self):  # noqa: N802, the name that http.server calls
+    def do_GET(self):
         """Deny."""
         body = b'{"error": {"code": 403, "message": "may not storage.objects.list"}}'
         self.send_response(403)

@@ -335,6 +335,18 @@ def test_a_changed_schema_is_refused_by_name_and_the_others_are_scored(world):
     assert set(world.answers()) == {"0001-GOOD", "0002-GOOD"}
 
 
+def test_a_refusal_that_a_killed_job_has_not_told_is_told_by_the_next_one_and_once(world):
+    world.arrive("changed.csv", [waiting(1)], RENAMED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("streaming.check_refused", before(streams.check_refused, lambda: True))
+        with pytest.raises(ConnectionError, match="killed"):
+            world.stream()
+    with pytest.raises(DataContractError, match=r"changed\.csv .*lacks tenure"):
+        world.stream()
+    world.arrive("good.csv", [waiting(2)])
+    assert len(world.stream()) == 2 and set(world.answers()) == {"0002-GOOD"}
+
+
 def test_a_file_that_is_mostly_bad_is_refused_as_a_whole(world):
     world.arrive("broken.csv", [waiting(n, tenure="?" if n else "1") for n in range(5)])
     with pytest.raises(DataContractError, match=r"4 of 5 rows of broken\.csv .*4 times tenure"):
