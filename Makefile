@@ -113,7 +113,7 @@ test: setup $(AIRFLOW_READY) $(INFRA_READY) lint ## everything the CI runs
 test-notebooks: setup $(AIRFLOW_READY) ## every notebook from a fresh kernel, on few customers
 	@$(PYTEST) --durations=12 tests/notebooks/test_every_notebook.py
 
-test-fast: setup lint ## the inner loop while writing, about two minutes
+test-fast: setup lint ## the inner loop while writing, under a minute and a half
 	@$(PYTEST) -n 2 -q -m "not slow"
 
 bench: setup $(BENCH_READY) ## the measured comparisons; ROWS=10000,100000 is the growth alone
