@@ -132,33 +132,27 @@ class Clients:
 
     # Vertex AI: pipelines, models. Airflow
 
-    @cached_property
-    def pipelines(self):
+    def _vertex(self, kind: str):
         from google.cloud import aiplatform_v1 as vertex
 
         address = f"{self.region}-aiplatform.googleapis.com"
-        return self._rest("aiplatform", vertex.PipelineServiceClient, address)
+        return self._rest("aiplatform", getattr(vertex, f"{kind}Client"), address)
+
+    @cached_property
+    def pipelines(self):
+        return self._vertex("PipelineService")
 
     @cached_property
     def schedules(self):
-        from google.cloud import aiplatform_v1 as vertex
-
-        address = f"{self.region}-aiplatform.googleapis.com"
-        return self._rest("aiplatform", vertex.ScheduleServiceClient, address)
+        return self._vertex("ScheduleService")
 
     @cached_property
     def models(self):
-        from google.cloud import aiplatform_v1 as vertex
-
-        address = f"{self.region}-aiplatform.googleapis.com"
-        return self._rest("aiplatform", vertex.ModelServiceClient, address)
+        return self._vertex("ModelService")
 
     @cached_property
     def online_endpoints(self):
-        from google.cloud import aiplatform_v1 as vertex
-
-        address = f"{self.region}-aiplatform.googleapis.com"
-        return self._rest("aiplatform", vertex.EndpointServiceClient, address)
+        return self._vertex("EndpointService")
 
     @cached_property
     def environments(self):
