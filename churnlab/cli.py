@@ -107,28 +107,33 @@ def run(
     ] = 1,
 ) -> None:
     """Run notebooks in order, from fresh kernels, and keep the executed copies for the book."""
+    from churnlab.environment import environment_with
     from churnlab.run.parameters import assignments
     from churnlab.run.runner import find_notebooks, run_course, typed_parameters
+    from churnlab.run.spark_submit import LIGHT_JAVA
 
     notebooks = find_notebooks(modules or [])
     parameters = typed_parameters(notebooks, assignments(parameter or []))
     chosen = {path.stem for path in notebooks}
     if "02-customer-data" in chosen:
         parameters |= {"source": _data_source(data)} | ({"rows": rows} if rows else {})
+    java = {}  # what every Java that the notebooks start is given
     if quick:
+        java = {"SPARK_SUBMIT_OPTS": os.environ.get("SPARK_SUBMIT_OPTS", LIGHT_JAVA)}
         small = {
             "04-model-training": ("num_trees", 30),
             "05-hyperparameter-tuning": ("quick", True),
         }
         parameters = dict(small[name] for name in small if name in chosen) | parameters
-    runs = run_course(
-        modules or [],
-        parameters,
-        str(Path(lake).resolve()) if lake and "://" not in lake else lake or paths.lake(),
-        announce=lambda name: say(name, style="bold"),
-        progress=sys.stderr.isatty(),
-        side_by_side=jobs,
-    )
+    with environment_with(java):
+        runs = run_course(
+            modules or [],
+            parameters,
+            str(Path(lake).resolve()) if lake and "://" not in lake else lake or paths.lake(),
+            announce=lambda name: say(name, style="bold"),
+            progress=sys.stderr.isatty(),
+            side_by_side=jobs,
+        )
     rows = [(module.name, f"{module.seconds:.0f}", module.headline) for module in runs]
     columns = ("Module", "Seconds", "Result")
     screen().print(table_of(columns, rows, title="What ran", title_justify="left"))

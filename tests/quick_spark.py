@@ -4,9 +4,9 @@ Measured in processor seconds of a step on 600 customers: preprocessing 12.6 as 
 the light compiler, 8.1 without compiled plans as well; training 32, 24 and 20.
 """
 
-# The light compiler: the thorough one would not earn its time back. By itself it leaves room for
-# too little code; when that is full, Java only interprets from then on.
-QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
+from churnlab.run.spark_submit import LIGHT_JAVA
+
+QUICK_JAVA = LIGHT_JAVA
 # Of few rows that are read once, compiling the plans is what takes long.
 UNCOMPILED = {
     "spark.sql.codegen.wholeStage": "false",

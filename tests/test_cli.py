@@ -92,6 +92,23 @@ def test_quick_hands_small_numbers_to_the_modules_that_declare_them(
     assert set(handed) <= {name for names in declared for name in names}
 
 
+def test_quick_takes_the_light_compiler_unless_the_reader_has_chosen(here, monkeypatch, tmp_path):
+    taken = []
+
+    def note(*_, **__):
+        taken.append(os.environ.get("SPARK_SUBMIT_OPTS"))
+        return []
+
+    monkeypatch.setattr(runner, "run_course", note)
+    monkeypatch.delenv("SPARK_SUBMIT_OPTS", raising=False)
+    lake = {"CHURNLAB_LAKE": str(tmp_path / "lake")}
+    here("run", "05", **lake)
+    here("run", "05", "--quick", **lake)
+    here("run", "05", "--quick", **lake, SPARK_SUBMIT_OPTS="-Xint")
+    assert taken == [None, spark_submit.LIGHT_JAVA, "-Xint"]
+    assert "SPARK_SUBMIT_OPTS" not in os.environ
+
+
 def test_the_program_itself_says_its_mistake_and_ends_with_its_status():
     done = churnlab("run", "42")
     assert done.returncode == 1

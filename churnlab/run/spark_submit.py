@@ -10,6 +10,10 @@ from churnlab import paths
 from churnlab.errors import CourseError
 from churnlab.run.library import ARCHIVE, library
 
+# The light compiler, for a Java that ends before the thorough one has earned its time back. By
+# itself it leaves room for too little code; when that is full, Java only interprets from then on.
+LIGHT_JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
+
 
 def find_script(step: str) -> Path:
     """Return the generated script of a step. Raises CourseError for an unknown one."""
