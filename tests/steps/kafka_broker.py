@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from churnlab.run import spark_home
+from churnlab.standins.ports import spare_port
 
 BROKER = "org.apache.kafka:kafka_2.13:4.0.0"
 CONNECTOR = "org.apache.spark:spark-sql-kafka-0-10_2.12:3.5.7"
@@ -57,19 +58,11 @@ def fetch(coordinates: str, folder: Path) -> Path:
     return folder / "jars"
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in sockets]
-    for server in sockets:
-        server.close()
-    return ports
-
-
 @contextmanager
 def broker(folder: Path) -> Iterator[str]:
     """Run a broker; gives its address."""
-    jars, (port, controller) = fetch(BROKER, folder / "broker"), free_ports(2)
+    jars = fetch(BROKER, folder / "broker")
+    port, controller = spare_port(), spare_port()
     settings = folder / "server.properties"
     settings.write_text(SETTINGS.format(port=port, controller=controller, folder=folder))
     java = str(spark_home.java_home() / "bin" / "java")
