@@ -44,6 +44,7 @@ SECONDS_TO_REACH = (
 )
 EXAMPLE = 100_000  # customers that train the model which scores more than are trained on
 
+PARTS = ("steps", "arms", "clusters")  # of a size: figures by name
 COUNTED = ("train", "test", "scoring", "quarantined")  # by preprocessing
 # Of a step's record.
 KEPT = (*COUNTED, "roc_auc", "average_precision", "predictions", "mean_probability")
@@ -213,7 +214,9 @@ def targets(measured: list[dict], older: Iterable[dict] = ()) -> list[dict]:
         for name, value in slopes(measured).items()
         if value is not None
     ]
-    by_rows = {size["rows"]: seconds_of(size) for size in (*measured, *older)}
+    by_rows: dict[int, dict] = {}
+    for size in (*measured, *older):
+        by_rows[size["rows"]] = seconds_of(size) | by_rows.get(size["rows"], {})
     for name, rows, seconds in SECONDS_TO_REACH:
         if name in by_rows.get(rows, {}):
             what = f"seconds of {name}, {rows:,} customers"
@@ -236,8 +239,8 @@ def alike(one: dict, other: dict) -> bool:
 def merged(report: dict, fresh: list[dict], around: dict) -> tuple[list[dict], list[dict]]:
     """Return the sizes that are like today's, and older ones that were measured with other code.
 
-    ``report`` is the last one, or {}. What is measured again takes the place of its own; of a size
-    that was measured alike the other figures stay.
+    ``report`` is the last one, or {}. What is measured again takes the place of its own; the other
+    figures of a size stay: with it if they were measured alike, else among the older ones.
     """
     ours, older = marks(around), []
     sizes = {size["rows"]: size | {"measured": ours} for size in fresh}
@@ -249,18 +252,41 @@ def merged(report: dict, fresh: list[dict], around: dict) -> tuple[list[dict], l
             size = size | {"measured": known | {"library_tree": report.get("library_tree")}}
         if alike(size["measured"], ours):
             sizes[size["rows"]] = together(size, sizes.get(size["rows"], {}))
-        elif size["rows"] not in sizes:
+        else:
             older.append(size)
+    older = left_over(sizes.values(), older)
     by_rows = [sizes[rows] for rows in sorted(sizes)]
     return by_rows, sorted(older, key=lambda size: size["rows"])
+
+
+def left_over(sizes: Iterable[dict], older: list[dict]) -> list[dict]:
+    """Return what ``older`` sizes, the newest first, have that neither these have nor a newer one.
+
+    A size of which nothing is left is left out.
+    """
+    known, left = list(sizes), []
+    for size in older:
+        newer = [other for other in known if other["rows"] == size["rows"]]
+        parts = {
+            name: {
+                key: value
+                for key, value in size[name].items()
+                if not any(key in other.get(name, {}) for other in newer)
+            }
+            for name in PARTS
+            if name in size
+        }
+        known.append(size)
+        if any(parts.values()):
+            kept = {name: value for name, value in size.items() if name not in (*PARTS, "failed")}
+            left.append(kept | {"steps": {}} | {name: part for name, part in parts.items() if part})
+    return left
 
 
 def together(old: dict, new: dict) -> dict:
     """Return a size whose figures are the new ones, and the old ones where there are no new."""
     parts = {
-        name: old.get(name, {}) | new.get(name, {})
-        for name in ("steps", "arms", "clusters")
-        if name in old or name in new
+        name: old.get(name, {}) | new.get(name, {}) for name in PARTS if name in old or name in new
     }
     kept = {name: value for name, value in old.items() if name != "failed"}
     return kept | new | parts

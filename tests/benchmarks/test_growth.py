@@ -105,6 +105,29 @@ def test_what_was_measured_otherwise_stays_apart_and_has_no_part_in_slopes(chang
     assert target["what"] == "seconds of preprocessing, 10,000,000 customers"
 
 
+def test_of_a_size_measured_again_otherwise_only_what_it_lacks_stays_apart():
+    [first] = growth.growth_report([size(10, 5.0, rows=5.0)], AROUND)["sizes"]
+    [second] = growth.growth_report([size(10, 7.0)], AROUND)["sizes"]
+    for number, old in enumerate((first, second)):
+        old["measured"] = old["measured"] | {"library_tree": f"other {number}"}
+    again = {"rows": 10, "steps": {"training": {"seconds": 9.0}}}
+    last = {**AROUND, "sizes": [second], "older_sizes": [first, size(20, 3.0)]}
+    report = growth.growth_report([again], AROUND, last)
+    assert [s["steps"] for s in report["sizes"]] == [again["steps"]]
+    newer, oldest, other = report["older_sizes"]
+    assert set(newer["steps"]) == set(growth.STEPS) - {"training"} and "arms" not in newer
+    assert newer["measured"]["library_tree"] == "other 1"
+    assert oldest["steps"] == {} and oldest["arms"] == {"rows": {"seconds": 5.0}}
+    assert other["rows"] == 20
+
+
+def test_a_target_is_held_against_the_newest_figure():
+    measured, older = [size(1_000_000, 61.0)], [size(1_000_000, 9.0, rows=601.0)]
+    found = {entry["what"]: entry for entry in growth.targets(measured, older)}
+    assert found["seconds of scoring, 1,000,000 customers"]["measured"] == 61.0
+    assert found[f"seconds of {growth.FOREST}, 1,000,000 customers"]["measured"] == 601.0
+
+
 def test_a_report_from_before_sizes_had_marks_is_older():
     last = {**AROUND, "library_tree": "other", "sizes": [size(10, 1.0)]}
     report = growth.growth_report([size(20, 1.0)], AROUND, last)
