@@ -100,7 +100,7 @@ def run(
         str, typer.Option(help="auto, real, synthetic, or the path of a CSV file.")
     ] = "auto",
     rows: Annotated[int | None, typer.Option(help="How many customers to generate.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Small forests and grid, light Java.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Small forests, light Java.")] = False,
     lake: Annotated[str | None, typer.Option(help="Another lake than ./lake.")] = None,
     jobs: Annotated[
         int, typer.Option(min=1, help="How many run side by side; none before what it stands on.")
