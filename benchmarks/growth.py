@@ -264,23 +264,27 @@ def left_over(sizes: Iterable[dict], older: list[dict]) -> list[dict]:
 
     A size of which nothing is left is left out.
     """
-    known, left = list(sizes), []
+    known, left = {mark for size in sizes for mark in figures_of(size)}, []
     for size in older:
-        newer = [other for other in known if other["rows"] == size["rows"]]
-        parts = {
-            name: {
-                key: value
-                for key, value in size[name].items()
-                if not any(key in other.get(name, {}) for other in newer)
-            }
-            for name in PARTS
-            if name in size
-        }
-        known.append(size)
+        parts = {"steps": {}}  # which every size has
+        for mark, figures in figures_of(size).items():
+            if mark not in known:
+                _, name, key = mark
+                parts.setdefault(name, {})[key] = figures
+        known.update(figures_of(size))
         if any(parts.values()):
             kept = {name: value for name, value in size.items() if name not in (*PARTS, "failed")}
-            left.append(kept | {"steps": {}} | {name: part for name, part in parts.items() if part})
+            left.append(kept | parts)
     return left
+
+
+def figures_of(size: dict) -> dict[tuple, dict]:
+    """Return all figures of a size by its rows, the part and the name."""
+    return {
+        (size["rows"], name, key): figures
+        for name in PARTS
+        for key, figures in size.get(name, {}).items()
+    }
 
 
 def together(old: dict, new: dict) -> dict:
